@@ -1,0 +1,3 @@
+//! People on the ground plane: camera geometry, and tracks fused from what all cameras see.
+
+pub mod camera;
