@@ -1,0 +1,219 @@
+//! A durable outbox: messages that must not be lost are stored in the same SQLite transaction as the fact that caused
+//! them, and repeated on the bus until the receiver has stored them too.
+
+use std::collections::BTreeMap;
+
+use engine::message::{Ack, topic};
+use engine::time::{Instant, Millis};
+use engine::units::MessageId;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::bus::Bus;
+
+/// Pause before a message is sent again.
+pub const RESEND: Millis = Millis(2_000);
+/// Messages under way at once; the rest wait in the table.
+const WINDOW: usize = 64;
+
+/// The sending half. It holds no connection: callers pass the one whose transaction it takes part in.
+#[derive(Debug)]
+pub struct Outbox {
+    sender: String,
+    source: String,
+    sent: BTreeMap<MessageId, Instant>,
+}
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The table could not be made or read.
+    #[error("cannot open the outbox of {sender}")]
+    Open {
+        /// Whose.
+        sender: String,
+        /// The database's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A message could not be stored; the caller's transaction must not be committed.
+    #[error("cannot store a message for {topic}")]
+    Push {
+        /// Where it was to go.
+        topic: String,
+        /// The database's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A message is not representable in JSON.
+    #[error("cannot write a message for {topic} as JSON")]
+    Encode {
+        /// Where it was to go.
+        topic: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Waiting messages could not be read or removed.
+    #[error("cannot read the outbox of {sender}")]
+    Read {
+        /// Whose.
+        sender: String,
+        /// The database's words.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl Outbox {
+    /// Opens the outbox of `sender` (the last level of its acknowledgement topic) in a database, making its tables
+    /// when they are missing. `now` marks a new database, so that ids never repeat those of a lost one.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub fn open(connection: &Connection, sender: &str, now: Instant) -> Result<Self, Error> {
+        let epoch = open_tables(connection, now)
+            .map_err(|source| Error::Open { sender: sender.to_owned(), source })?;
+        Ok(Self { sender: sender.to_owned(), source: format!("{sender}.{epoch}"), sent: BTreeMap::new() })
+    }
+
+    /// Stores a message made by `make` from its new id, inside the caller's transaction.
+    ///
+    /// # Errors
+    /// When it cannot be stored; the caller must roll back.
+    pub fn push<T: Serialize>(
+        &self,
+        transaction: &Connection,
+        topic: &str,
+        make: impl FnOnce(MessageId) -> T,
+    ) -> Result<MessageId, Error> {
+        let failed = |source| Error::Push { topic: topic.to_owned(), source };
+        transaction
+            .execute("INSERT INTO outbox (topic, id, body) VALUES (?1, NULL, '')", params![topic])
+            .map_err(failed)?;
+        let number = transaction.last_insert_rowid();
+        let id = MessageId(format!("{}/{number}", self.source));
+        let body = serde_json::to_string(&make(id.clone()))
+            .map_err(|source| Error::Encode { topic: topic.to_owned(), source })?;
+        transaction
+            .execute("UPDATE outbox SET id = ?2, body = ?3 WHERE number = ?1", params![number, id.0, body])
+            .map_err(failed)?;
+        Ok(id)
+    }
+
+    /// Publishes every message that has not been sent within [`RESEND`]; call it after each commit and at least that
+    /// often. Oldest first, a window at a time.
+    ///
+    /// # Errors
+    /// When the waiting messages cannot be read.
+    pub fn send_due(&mut self, connection: &Connection, bus: &Bus, now: Instant) -> Result<(), Error> {
+        let waiting = read_window(connection)
+            .map_err(|source| Error::Read { sender: self.sender.clone(), source })?;
+        for (id, topic, body) in waiting {
+            let fresh = self.sent.get(&id).is_some_and(|sent| now.since(*sent) < RESEND);
+            if !fresh {
+                bus.publish(&topic, &body);
+                self.sent.insert(id, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what a receiver has stored. Unknown ids are no error: acknowledgements may repeat.
+    ///
+    /// # Errors
+    /// When the messages cannot be removed.
+    pub fn acknowledged(&mut self, connection: &Connection, ack: &Ack) -> Result<(), Error> {
+        for id in &ack.ids {
+            connection
+                .execute("DELETE FROM outbox WHERE id = ?1", params![id.0])
+                .map_err(|source| Error::Read { sender: self.sender.clone(), source })?;
+            self.sent.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Messages not yet acknowledged.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub fn waiting(&self, connection: &Connection) -> Result<i64, Error> {
+        connection
+            .query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))
+            .map_err(|source| Error::Read { sender: self.sender.clone(), source })
+    }
+
+    /// The topic on which this sender hears acknowledgements.
+    #[must_use]
+    pub fn ack_topic(&self) -> String {
+        format!("{}/{}", topic::ACK, self.sender)
+    }
+}
+
+/// The acknowledgement topic of the sender of a message: receivers answer there.
+#[must_use]
+pub fn ack_topic_of(id: &MessageId) -> String {
+    let source = id.0.split('/').next().unwrap_or_default();
+    let sender = source.rsplit_once('.').map_or(source, |(sender, _)| sender);
+    format!("{}/{sender}", topic::ACK)
+}
+
+fn open_tables(connection: &Connection, now: Instant) -> rusqlite::Result<i64> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS outbox (
+             number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, topic TEXT NOT NULL, body TEXT NOT NULL);
+         CREATE TABLE IF NOT EXISTS outbox_epoch (epoch INTEGER NOT NULL);",
+    )?;
+    let epoch = connection.query_row("SELECT epoch FROM outbox_epoch", [], |row| row.get(0)).optional()?;
+    if let Some(epoch) = epoch {
+        return Ok(epoch);
+    }
+    connection.execute("INSERT INTO outbox_epoch (epoch) VALUES (?1)", params![now.0 as i64])?;
+    Ok(now.0 as i64)
+}
+
+fn read_window(connection: &Connection) -> rusqlite::Result<Vec<(MessageId, String, Value)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, topic, body FROM outbox ORDER BY number LIMIT ?1")?;
+    let rows = statement.query_map(params![WINDOW as i64], |row| {
+        let body: String = row.get(2)?;
+        Ok((MessageId(row.get(0)?), row.get(1)?, serde_json::from_str(&body).unwrap_or(Value::Null)))
+    })?;
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_repeated_until_acknowledged_and_survives_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("outbox.db");
+        let bus = Bus::local();
+        let mut received = bus.subscribe("t");
+        let open = || Connection::open(&file).expect("opens");
+
+        let connection = open();
+        let mut outbox = Outbox::open(&connection, "gated-1", Instant(7)).expect("opens");
+        let id = outbox.push(&connection, "t", |id| Ack { ids: vec![id] }).expect("stored");
+        assert_eq!(id.0, "gated-1.7/1");
+        assert_eq!(ack_topic_of(&id), outbox.ack_topic());
+        outbox.send_due(&connection, &bus, Instant(100)).expect("sent");
+        outbox.send_due(&connection, &bus, Instant(200)).expect("not again so soon");
+        assert!(received.try_recv().is_some() && received.try_recv().is_none());
+
+        drop(connection);
+        let connection = open();
+        let mut outbox = Outbox::open(&connection, "gated-1", Instant(9_000)).expect("opens");
+        outbox.send_due(&connection, &bus, Instant(9_000)).expect("sent");
+        let again: Ack = received.try_recv().expect("repeated").parse().expect("an ack");
+        assert_eq!(again.ids, vec![id]);
+
+        outbox.acknowledged(&connection, &again).expect("forgotten");
+        assert_eq!(outbox.waiting(&connection).expect("counted"), 0);
+        let next = outbox.push(&connection, "t", |id| id.clone()).expect("stored");
+        assert_eq!(next.0, "gated-1.7/2", "numbers are never used again");
+    }
+}
