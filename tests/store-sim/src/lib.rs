@@ -1,1 +1,3 @@
-//! Placeholder.
+//! A deterministic store to test against.
+
+pub mod body;
