@@ -1,0 +1,52 @@
+# Stile's commands. `make run` and `make test` install what a fresh Debian or Ubuntu machine with Rust lacks.
+
+SHELL := /bin/bash
+CACHE := .cache
+ORT_VERSION := 1.31.1
+ORT := $(CACHE)/onnxruntime/libonnxruntime.so
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# cmake: the QR decoder; mosquitto: the broker of the bus tests; fontconfig and a CJK font: the screens.
+PACKAGES := build-essential cmake pkg-config python3 python3-pip mosquitto libfontconfig-dev fonts-noto-cjk libxkbcommon-x11-0 libxkbcommon0
+
+export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
+
+.PHONY: help run day test lint bench clean-out
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: deps ## the simulated store, live: console page, gate and kiosk screens, a table at the end (ARGS="--shoppers 20")
+	cargo build --release -p box
+	exec target/release/box run $(ARGS)
+
+day: deps ## one simulated day as fast as it can (ARGS="--seed 7 --shoppers 50")
+	cargo build --release -p box
+	exec target/release/box day $(ARGS)
+
+test: deps ## everything that CI checks
+	cargo fmt --all --check
+	cargo test --workspace --locked
+
+lint: deps ## clippy, warnings as errors
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: deps ## the numbers of the README, peers side by side
+	cargo bench --workspace --locked --benches
+
+.PHONY: deps
+deps: $(CACHE)/packages.stamp $(ORT)
+
+# Asks the package manager only when something is missing, so that an offline machine with everything works.
+$(CACHE)/packages.stamp: Makefile
+	@mkdir -p $(CACHE)
+	@if command -v dpkg-query >/dev/null; then \
+	  missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	  if [ -n "$$missing" ]; then echo "installing: $$missing"; \
+	    $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi; \
+	else echo "not a Debian or Ubuntu machine: install the likes of $(PACKAGES) by hand"; fi
+	@touch $@
+
+# ONNX Runtime comes as the shared library inside its Python wheel; nothing of Python is used.
+$(ORT): models/onnxruntime.py
+	python3 models/onnxruntime.py $(ORT_VERSION) $(dir $@)
+	@touch $@

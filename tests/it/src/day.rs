@@ -1,0 +1,1 @@
+//! Whole days through the box.
