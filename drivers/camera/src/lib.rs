@@ -4,6 +4,7 @@
 //! The V4L2 transport is not part of the crate yet; the simulator hands out the same bytes.
 
 pub mod codec;
+pub mod conformance;
 pub mod sim;
 
 use std::fmt;
@@ -83,7 +84,10 @@ impl Rgb {
 /// Leaves the picture out: people are on it.
 impl fmt::Debug for Rgb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rgb").field("width", &self.width).field("height", &self.height).finish_non_exhaustive()
+        f.debug_struct("Rgb")
+            .field("width", &self.width)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
     }
 }
 

@@ -41,7 +41,6 @@ struct State {
 
 impl Sim {
     /// A camera that streams `width` x `height` pixels in `format`, plugged in.
-    #[expect(clippy::new_ret_no_self, reason = "a simulator is always made together with its handle")]
     #[must_use]
     pub fn new(width: u32, height: u32, format: Format) -> (Self, SimHandle) {
         let shared =
@@ -68,6 +67,18 @@ impl Camera for Sim {
 }
 
 impl SimHandle {
+    /// Pixels a line of the camera.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.shared.width
+    }
+
+    /// Lines of the camera.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.shared.height
+    }
+
     /// Exposes one frame of `picture` at `captured_ms`. It joins a queue of [`QUEUE_MAX`], which loses its oldest
     /// frame when full. Nothing happens while the camera is unplugged.
     ///

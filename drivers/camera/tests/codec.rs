@@ -37,7 +37,7 @@ fn gradient(width: u32, height: u32) -> Rgb {
 }
 
 fn largest_error(a: &Rgb, b: &Rgb) -> u8 {
-    a.data.iter().zip(&b.data).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    a.data.iter().zip(&b.data).map(|(a, b)| a.abs_diff(*b)).max().expect("a picture with pixels")
 }
 
 #[test]
@@ -88,7 +88,8 @@ fn smooth_pictures_survive_every_colour_format_and_odd_sizes() {
 
 #[test]
 fn grey_keeps_grey() {
-    let picture = Rgb { width: 2, height: 2, data: [9u8, 80, 170, 255].iter().flat_map(|v| [*v; 3]).collect() };
+    let picture =
+        Rgb { width: 2, height: 2, data: [9u8, 80, 170, 255].iter().flat_map(|v| [*v; 3]).collect() };
     let back = codec::decode(&frame(Format::Grey, 2, 2, codec::encode_grey(&picture))).unwrap();
     assert_eq!(back.data, picture.data);
 }
@@ -130,10 +131,7 @@ fn wrong_frames_name_the_sizes() {
         (frame(Format::Yuyv, 3, 2, vec![0; 12]), "YUYV frame of 3x2 holds 12 bytes instead of 16".to_owned()),
         (frame(Format::Grey, 4, 2, vec![0; 9]), "GREY frame of 4x2 holds 9 bytes instead of 8".to_owned()),
         (frame(Format::Mjpeg, 32, 16, cut), format!("MJPG frame of 32x16 is cut off after {cut_len} bytes")),
-        (
-            frame(Format::Mjpeg, 64, 16, jpeg),
-            "MJPG frame of 64x16 holds a picture of 32x16".to_owned(),
-        ),
+        (frame(Format::Mjpeg, 64, 16, jpeg), "MJPG frame of 64x16 holds a picture of 32x16".to_owned()),
         (frame(Format::Mjpeg, 8, 8, vec![]), "MJPG frame of 8x8 is cut off after 0 bytes".to_owned()),
         (
             frame(Format::Mjpeg, 8, 8, vec![1, 2, 0xFF, 0xD9]),
@@ -204,7 +202,8 @@ fn any_bytes_give_a_picture_or_an_error() {
                 data
             }
         };
-        let (width, height) = if seed.below(2) == 0 { (48, 32) } else { (seed.below(70) as u32, seed.below(70) as u32) };
+        let (width, height) =
+            if seed.below(2) == 0 { (48, 32) } else { (seed.below(70) as u32, seed.below(70) as u32) };
         if let Ok(picture) = codec::decode(&frame(format, width, height, data)) {
             assert_eq!(picture.data.len(), (width * height * 3) as usize, "round {round}");
         }
