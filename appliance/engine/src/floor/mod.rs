@@ -1,3 +1,301 @@
 //! People on the ground plane: camera geometry, and tracks fused from what all cameras see.
+//!
+//! Each frame's detections correct the tracks' extended Kalman filters at once, camera by camera, in metres; no frame
+//! waits for another camera's. Identity is conserved: people come and go only through lanes, so a track that no camera
+//! sees stays (its spread grows) and takes back a person who appears where only that track can be. Tracks that met
+//! and cannot be told apart say so in `Person::tangled` until their heights tell.
 
+mod assign;
 pub mod camera;
+mod filter;
+mod hands;
+mod tangle;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use self::camera::CameraModel;
+use self::filter::Expectation;
+use self::tangle::Tangles;
+use self::track::{Candidate, Place, Ruling, Track};
+use crate::message::{FloorView, Person};
+use crate::store::StoreMap;
+use crate::time::{Instant, Millis};
+use crate::units::{CameraId, TrackId};
+
+/// Frames older than the newest by more than this are ignored; younger ones still correct the past.
+pub const LATE_MAX: Millis = Millis(200);
+/// Squared Mahalanobis distance beyond which a detection is not the track's: 99.7 % of two degrees of freedom.
+const GATE: f64 = 11.8;
+/// What it costs to leave a detection without a track, in the units of squared distance plus log determinant:
+/// -2 ln of the density of false alarms (one in ten frames of 320x192) against a detection rate of 80 %.
+const UNASSIGNED: f64 = 26.0;
+/// A track unseen for longer is not extended frame by frame: its gate would swallow other people. It waits for a
+/// candidate that fits (see [`Ruling`]).
+const FRESH: Millis = Millis(1000);
+/// A camera that has sent nothing for this long does not count as covering a place.
+const SILENT: Millis = Millis(1000);
+/// Candidates kept at a time; a broken detector cannot take more.
+const CANDIDATES_MAX: usize = 64;
+/// Detections of one frame looked at; a frame of one ceiling camera does not hold more people.
+const DETECTIONS_MAX: usize = 64;
+/// Least pixel noise believed, so that a confident detector cannot break the arithmetic.
+const SD_MIN: f64 = 0.3;
+/// Share of the picture's edge where a head may be cut off and a camera is not expected to see it, pixels.
+const EDGE: f64 = 6.0;
+/// How long after its capture a frame counts among the cameras of a view.
+const VIEW_WINDOW: Millis = Millis(200);
+
+/// What one camera saw in one frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Which camera.
+    pub camera: CameraId,
+    /// When the frame was captured.
+    pub at: Instant,
+    /// People in it.
+    pub people: Vec<Seen>,
+}
+
+/// A person in one frame; places in the calibrated picture's pixels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Centre of the head.
+    pub head: [f64; 2],
+    /// Standard deviation of the head in each direction, pixels.
+    pub head_sd: f64,
+    /// The floor point between the feet, when it is in the picture and believed.
+    pub foot: Option<[f64; 2]>,
+    /// Standard deviation of the foot point in each direction, pixels.
+    pub foot_sd: f64,
+    /// Hands of this person, at most two are used.
+    pub hands: Vec<[f64; 2]>,
+    /// The detector's score, 0 to 1; the shell has already dropped what is below its threshold.
+    pub score: f64,
+}
+
+/// What became of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It entered the tracks.
+    Taken,
+    /// It came too late ([`LATE_MAX`]) and was ignored.
+    Late,
+    /// The store map has no such camera.
+    UnknownCamera,
+}
+
+/// Follows everyone on the floor.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    cameras: BTreeMap<CameraId, CameraModel>,
+    place: Place,
+    tracks: BTreeMap<TrackId, Track>,
+    candidates: Vec<Candidate>,
+    tangles: Tangles,
+    heard: BTreeMap<CameraId, Instant>,
+    now: Instant,
+    next: u64,
+}
+
+impl Tracker {
+    /// A tracker of an empty floor; people who are already inside are found within about a second.
+    #[must_use]
+    pub fn new(map: &StoreMap) -> Self {
+        Self {
+            cameras: map.cameras.iter().map(|camera| (camera.id, camera.model.clone())).collect(),
+            place: Place::new(map),
+            tracks: BTreeMap::new(),
+            candidates: Vec::new(),
+            tangles: Tangles::default(),
+            heard: BTreeMap::new(),
+            now: Instant(0),
+            next: 1,
+        }
+    }
+
+    /// Takes in one camera's frame. Frames of different cameras may come in any order within [`LATE_MAX`].
+    pub fn observe(&mut self, sighting: &Sighting) -> Outcome {
+        let Some(model) = self.cameras.get(&sighting.camera) else { return Outcome::UnknownCamera };
+        if self.now.since(sighting.at) > LATE_MAX {
+            return Outcome::Late;
+        }
+        self.now = self.now.max(sighting.at);
+        let heard = self.heard.entry(sighting.camera).or_insert(sighting.at);
+        *heard = (*heard).max(sighting.at);
+        for track in self.tracks.values_mut() {
+            track.predict(self.now);
+        }
+        for candidate in &mut self.candidates {
+            candidate.track.predict(self.now);
+        }
+
+        let mut seen: Vec<&Seen> =
+            sighting.people.iter().filter(|seen| seen.is_sound()).take(DETECTIONS_MAX).collect();
+        let mut fresh: Vec<&mut Track> =
+            self.tracks.values_mut().filter(|track| self.now.since(track.seen) <= FRESH).collect();
+        seen = correct(model, sighting, seen, &mut fresh);
+        let tracks = &self.tracks;
+        let (now, at) = (self.now, sighting.at);
+        let live = |place| views(&self.cameras, &self.heard, now, place);
+        let mut waiting: Vec<&mut Track> =
+            self.candidates.iter_mut().map(|candidate| &mut candidate.track).collect();
+        seen = correct(model, sighting, seen, &mut waiting);
+        for candidate in &mut self.candidates {
+            if candidate.track.seen_by(sighting.camera) == Some(at) {
+                let coverage = live([candidate.track.filter.mean[0], candidate.track.filter.mean[1]]);
+                candidate.count(coverage, tracks, sighting);
+            }
+        }
+        for seen in seen {
+            if self.candidates.len() >= CANDIDATES_MAX {
+                break;
+            }
+            let Some(mut track) = Track::born(model, seen, sighting) else { continue };
+            track.predict(now);
+            let position = [track.filter.mean[0], track.filter.mean[1]];
+            if self.place.may_hold(position) {
+                self.candidates.push(Candidate::new(track, live(position)));
+            }
+        }
+
+        self.tangles.touch(&mut self.tracks, now);
+        self.settle_candidates();
+        let place = &self.place;
+        self.tracks.retain(|_, track| !place.has_left(track, now));
+        let tracks = &self.tracks;
+        self.tangles.forget(|track| !tracks.contains_key(&track));
+        Outcome::Taken
+    }
+
+    /// Everyone on the floor at `now`, moved there from their newest frames.
+    #[must_use]
+    pub fn view(&self, now: Instant) -> FloorView {
+        let people = self
+            .tracks
+            .iter()
+            .map(|(&id, track)| {
+                let filter = track.at(now);
+                let spread = filter.position_covariance().trace() / 2.0;
+                let hands = hands::in_space(track, &filter, now);
+                Person {
+                    track: id,
+                    position: filter.position().into(),
+                    // Frames share calibration errors, which the filter takes for independent.
+                    position_sd: (spread + POSITION_FLOOR * POSITION_FLOOR).sqrt(),
+                    velocity: filter.velocity().into(),
+                    head: filter.mean[4],
+                    hands,
+                    tangled: self.tangles.of(id),
+                }
+            })
+            .collect();
+        let cameras = self
+            .heard
+            .iter()
+            .filter(|(_, heard)| now.since(**heard) <= VIEW_WINDOW)
+            .map(|(camera, _)| *camera)
+            .collect();
+        FloorView { at: now, people, cameras }
+    }
+
+    /// Candidates become new tracks or give a waiting track its place back; those that found no support go.
+    fn settle_candidates(&mut self) {
+        let now = self.now;
+        let mut index = 0;
+        while index < self.candidates.len() {
+            let candidate = &self.candidates[index];
+            match self.place.rule(candidate, &self.tracks, now) {
+                Ruling::Wait => {
+                    index += 1;
+                    continue;
+                }
+                Ruling::Drop => {
+                    self.candidates.swap_remove(index);
+                }
+                Ruling::New => {
+                    let id = TrackId(self.next);
+                    self.next += 1;
+                    let candidate = self.candidates.swap_remove(index);
+                    self.tracks.insert(id, candidate.track);
+                }
+                Ruling::Again { track: id, perhaps } => {
+                    let candidate = self.candidates.swap_remove(index);
+                    if let Some(track) = self.tracks.get_mut(&id) {
+                        track.resume(candidate.track);
+                    }
+                    for other in perhaps {
+                        self.tangles.confuse(&self.tracks, id, other);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Calibration error that all frames share, metres.
+const POSITION_FLOOR: f64 = 0.04;
+
+impl Seen {
+    fn is_sound(&self) -> bool {
+        let noise = [self.head_sd, self.foot_sd];
+        self.head.iter().chain(self.foot.iter().flatten()).chain(&noise).all(|value| value.is_finite())
+    }
+}
+
+/// Gives detections to tracks at the least total cost and corrects those; returns the detections left over.
+fn correct<'a>(
+    model: &CameraModel,
+    sighting: &Sighting,
+    seen: Vec<&'a Seen>,
+    tracks: &mut [&mut Track],
+) -> Vec<&'a Seen> {
+    let expected: Vec<Option<Expectation>> =
+        tracks.iter().map(|track| track.filter.expect_head(model, sighting.at)).collect();
+    let costs: Vec<Vec<f64>> = seen
+        .iter()
+        .map(|seen| {
+            let sd = seen.head_sd.max(SD_MIN);
+            expected
+                .iter()
+                .map(|expected| {
+                    let (distance, size) = expected
+                        .as_ref()
+                        .and_then(|expected| expected.distance(seen.head, sd))
+                        .unwrap_or((f64::INFINITY, 0.0));
+                    if distance <= GATE { distance + size } else { f64::INFINITY }
+                })
+                .collect()
+        })
+        .collect();
+    let assigned = assign::assign(&costs, tracks.len(), UNASSIGNED);
+    let mut left = Vec::new();
+    for (seen, column) in seen.into_iter().zip(assigned) {
+        match column.and_then(|column| Some((column, expected[column].as_ref()?))) {
+            Some((column, expectation)) => tracks[column].correct(model, sighting, seen, expectation),
+            None => left.push(seen),
+        }
+    }
+    left
+}
+
+/// How many cameras that are alive should see a head at a place on the floor.
+fn views(
+    cameras: &BTreeMap<CameraId, CameraModel>,
+    heard: &BTreeMap<CameraId, Instant>,
+    now: Instant,
+    place: [f64; 2],
+) -> usize {
+    cameras
+        .iter()
+        .filter(|(id, _)| heard.get(id).is_some_and(|heard| now.since(*heard) <= SILENT))
+        .filter_map(|(_, model)| Some((model, model.project([place[0], place[1], filter::HEAD_PRIOR])?)))
+        .filter(|(model, [x, y])| {
+            (EDGE..f64::from(model.width) - EDGE).contains(x) && (EDGE..f64::from(model.height) - EDGE).contains(y)
+        })
+        .count()
+}

@@ -1,0 +1,175 @@
+//! Who may have been swapped with whom. Tracks that come close are tangled until they are apart again; where the
+//! filters could not tell them apart meanwhile, until their heights do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::track::{Stature, Track};
+use crate::time::{Instant, Millis};
+use crate::units::TrackId;
+
+/// Heads closer than this touch, metres.
+const TOUCH: f64 = 0.5;
+/// Heads farther apart than this are apart, metres.
+const APART: f64 = 1.0;
+/// Squared Mahalanobis distance of two tracks below which a swap may have gone unnoticed.
+const AMBIGUOUS: f64 = 9.0;
+/// And above which they stand apart for certain.
+const CERTAIN: f64 = 25.0;
+/// Unseen for longer, a track waits for a candidate and cannot be swapped frame by frame.
+const LOST: Millis = Millis(2000);
+/// Seen within this time, a track is being followed.
+const FOLLOWED: Millis = Millis(300);
+/// Spread of a learnt stature against another of the same person, metres: posture, shoes on other floors of the lens.
+const STATURE_SD: f64 = 0.04;
+/// Log likelihood ratio that settles who is who: one error in a hundred.
+const SETTLED: f64 = 4.6;
+/// Corrections after which a stature is worth comparing (about two seconds of several cameras).
+const STATURE_COUNT: u32 = 40;
+
+/// All pairs in doubt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tangles(BTreeMap<(TrackId, TrackId), Contact>);
+
+#[derive(Clone, Debug)]
+struct Contact {
+    /// The filters could not tell the two apart at some time.
+    ambiguous: bool,
+    /// Statures from before, and learnt since they parted.
+    before: [Stature; 2],
+    after: [Stature; 2],
+}
+
+impl Tangles {
+    /// Tracks that `track` may have been swapped with, directly or by way of others.
+    pub fn of(&self, track: TrackId) -> Vec<TrackId> {
+        let mut found = BTreeSet::from([track]);
+        let mut open = vec![track];
+        while let Some(current) = open.pop() {
+            for (&(a, b), contact) in &self.0 {
+                let other = if a == current { b } else if b == current { a } else { continue };
+                // An unambiguous touch is a warning about these two only.
+                if (contact.ambiguous || current == track) && found.insert(other) && contact.ambiguous {
+                    open.push(other);
+                }
+            }
+        }
+        found.remove(&track);
+        found.into_iter().collect()
+    }
+
+    /// Notes who touches whom now, and settles what can be settled. A settled swap exchanges the two tracks' places.
+    pub fn touch(&mut self, tracks: &mut BTreeMap<TrackId, Track>, now: Instant) {
+        let mut crowded = BTreeSet::new();
+        let all: Vec<(TrackId, &Track)> = tracks.iter().map(|(id, track)| (*id, track)).collect();
+        for (index, &(a, first)) in all.iter().enumerate() {
+            for &(b, second) in &all[index + 1..] {
+                let away = first.filter.position() - second.filter.position();
+                let distance = away.norm();
+                let lost = now.since(first.seen).max(now.since(second.seen)) > LOST;
+                if distance < APART {
+                    crowded.extend([a, b]);
+                }
+                if distance >= APART || lost {
+                    continue;
+                }
+                let together = first.filter.position_covariance() + second.filter.position_covariance();
+                let ambiguous = together
+                    .try_inverse()
+                    .is_none_or(|inverse| (away.transpose() * inverse * away)[0] < AMBIGUOUS);
+                if let Some(contact) = self.0.get_mut(&(a, b)) {
+                    contact.ambiguous |= ambiguous;
+                    if ambiguous {
+                        contact.after = [Stature::UNKNOWN; 2];
+                    }
+                } else if distance < TOUCH {
+                    self.0.insert((a, b), Contact::new(first, second, ambiguous));
+                }
+            }
+        }
+        for (id, track) in tracks.iter_mut() {
+            track.crowded = crowded.contains(id);
+        }
+        self.settle(tracks, now);
+    }
+
+    /// `other` might as well have been the one that was found again as `track`.
+    pub fn confuse(&mut self, tracks: &BTreeMap<TrackId, Track>, track: TrackId, other: TrackId) {
+        let pair = (track.min(other), track.max(other));
+        let (Some(first), Some(second)) = (tracks.get(&pair.0), tracks.get(&pair.1)) else { return };
+        self.0.entry(pair).or_insert_with(|| Contact::new(first, second, true)).ambiguous = true;
+    }
+
+    /// Drops what concerns only tracks that are gone. Who stays keeps an unsettled doubt about who left.
+    pub fn forget(&mut self, gone: impl Fn(TrackId) -> bool) {
+        self.0.retain(|&(a, b), contact| match (gone(a), gone(b)) {
+            (false, false) => true,
+            (true, true) => false,
+            (true, false) | (false, true) => contact.ambiguous,
+        });
+    }
+
+    fn settle(&mut self, tracks: &mut BTreeMap<TrackId, Track>, now: Instant) {
+        let mut settled = Vec::new();
+        let mut swapped = Vec::new();
+        for (&(a, b), contact) in &mut self.0 {
+            let (Some(first), Some(second)) = (tracks.get(&a), tracks.get(&b)) else { continue };
+            let followed = now.since(first.seen).max(now.since(second.seen)) <= FOLLOWED;
+            let away = first.filter.position() - second.filter.position();
+            let together = first.filter.position_covariance() + second.filter.position_covariance();
+            let certain = together
+                .try_inverse()
+                .is_some_and(|inverse| (away.transpose() * inverse * away)[0] > CERTAIN);
+            if !followed || !certain || away.norm() <= APART {
+                continue;
+            }
+            if !contact.ambiguous {
+                settled.push((a, b));
+                continue;
+            }
+            for (stature, track) in contact.after.iter_mut().zip([first, second]) {
+                if !track.crowded && track.seen == now {
+                    stature.learn(track.filter.mean[4]);
+                }
+            }
+            let known = contact.before.iter().chain(&contact.after).all(|stature| stature.count >= STATURE_COUNT);
+            let [before, after] =
+                [contact.before, contact.after].map(|[first, second]| first.mean - second.mean);
+            // The quadratic terms of the two hypotheses cancel but for this product.
+            let ratio = before * after / STATURE_SD.powi(2);
+            if known && ratio.abs() > SETTLED {
+                settled.push((a, b));
+                if ratio < 0.0 {
+                    swapped.push((a, b));
+                }
+            }
+        }
+        for pair in settled {
+            self.0.remove(&pair);
+        }
+        for (a, b) in swapped {
+            self.swap(tracks, a, b);
+        }
+    }
+
+    fn swap(&mut self, tracks: &mut BTreeMap<TrackId, Track>, a: TrackId, b: TrackId) {
+        let (Some(mut first), Some(mut second)) = (tracks.remove(&a), tracks.remove(&b)) else { return };
+        std::mem::swap(&mut first.stature, &mut second.stature);
+        tracks.insert(a, second);
+        tracks.insert(b, first);
+        for (&(c, d), contact) in &mut self.0 {
+            if [a, b].contains(&c) || [a, b].contains(&d) {
+                contact.after = [Stature::UNKNOWN; 2];
+            }
+        }
+    }
+}
+
+impl Contact {
+    fn new(first: &Track, second: &Track, ambiguous: bool) -> Self {
+        Self {
+            ambiguous,
+            before: [first.stature, second.stature],
+            after: [Stature::UNKNOWN; 2],
+        }
+    }
+}
