@@ -102,6 +102,26 @@ impl Outbox {
         Ok(id)
     }
 
+    /// Stores a message whose id is its content's own, inside the caller's transaction. The id's source must be this
+    /// sender's name and an epoch (`sender.epoch/…`), or acknowledgements go astray.
+    ///
+    /// # Errors
+    /// When it cannot be stored, or a message with this id waits already; the caller must roll back.
+    pub fn push_as<T: Serialize>(
+        &self,
+        transaction: &Connection,
+        topic: &str,
+        id: &MessageId,
+        message: &T,
+    ) -> Result<(), Error> {
+        let body = serde_json::to_string(message)
+            .map_err(|source| Error::Encode { topic: topic.to_owned(), source })?;
+        transaction
+            .execute("INSERT INTO outbox (topic, id, body) VALUES (?1, ?2, ?3)", params![topic, id.0, body])
+            .map_err(|source| Error::Push { topic: topic.to_owned(), source })?;
+        Ok(())
+    }
+
     /// Publishes every message that has not been sent within [`RESEND`]; call it after each commit and at least that
     /// often. Oldest first, a window at a time.
     ///
