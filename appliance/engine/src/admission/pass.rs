@@ -1,0 +1,219 @@
+//! The bytes of an entry code, and whether its signatures fit. All integers are big-endian; offsets are those of the
+//! table in the design ("Entry code").
+
+use p256::elliptic_curve::sec1::ToSec1Point;
+use ring::{digest, hkdf, hmac, signature};
+
+use super::digits::{self, BadDigits};
+use crate::message::DenyReason;
+use crate::units::MemberHandle;
+
+/// Type byte of profile D: the member's own app signs with a key in the phone.
+pub(super) const TYPE_DEVICE: u8 = 0x11;
+/// Type byte of profile W: wallet pass, printed guest code, old phone.
+pub(super) const TYPE_WALLET: u8 = 0x12;
+/// Type byte of a deny list.
+pub(super) const TYPE_DENY: u8 = 0x21;
+/// Whole length of profile D.
+pub(super) const DEVICE_LENGTH: usize = 187;
+/// Whole length of profile W.
+pub(super) const WALLET_LENGTH: usize = 98;
+/// Header that both profiles begin with.
+pub(super) const HEADER_LENGTH: usize = 20;
+/// End of what the issuer signs in profile D.
+pub(super) const DEVICE_SIGNED: usize = 53;
+/// End of what the issuer signs in profile W.
+pub(super) const WALLET_SIGNED: usize = 22;
+/// Both signature schemes have signatures of this length.
+pub(super) const SIGNATURE_LENGTH: usize = 64;
+/// End of the certificate of profile D, before the moment's part.
+pub(super) const DEVICE_CERTIFICATE: usize = DEVICE_SIGNED + SIGNATURE_LENGTH;
+/// End of the certificate of profile W.
+pub(super) const WALLET_CERTIFICATE: usize = WALLET_SIGNED + SIGNATURE_LENGTH;
+/// Separates certificates from other things that an issuer key signs.
+pub(super) const CERTIFICATE_DOMAIN: &[u8] = b"GE1-CERT\0";
+/// Separates shown codes from other things that a device key signs.
+pub(super) const SHOW_DOMAIN: &[u8] = b"GE1-SHOW\0";
+/// Separates deny lists.
+pub(super) const DENY_DOMAIN: &[u8] = b"GE1-DENY\0";
+/// Low bits of the nonce; the four above them are the party member.
+pub(super) const NONCE_BITS: u32 = 12;
+/// Step of profile W's code, seconds.
+pub(super) const WALLET_STEP: u64 = 30;
+/// Length of profile W's code.
+pub(super) const CODE_LENGTH: usize = 8;
+
+/// Public keys of the issuers that a gate trusts: at most two live at a time, for roll-over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Issuers(Vec<(u8, [u8; 32])>);
+
+/// The stores' common secret behind profile W, sealed on the gate.
+#[derive(Clone)]
+pub struct GroupKey(pub [u8; 32]);
+
+/// What both profiles begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub key_id: u8,
+    pub store_group: u32,
+    pub member: MemberHandle,
+    pub issued_at: u64,
+    /// Seconds.
+    pub validity: u64,
+    pub party_max: u8,
+    pub wide: bool,
+    pub staff: bool,
+}
+
+/// An entry code as it was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pass {
+    bytes: Vec<u8>,
+    pub header: Header,
+    pub moment: Moment,
+}
+
+/// The part that changes from show to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Profile D.
+    Device { shown_at: u64, nonce: u16 },
+    /// Profile W.
+    Wallet { serial: u16, shown_at: u64 },
+}
+
+impl Issuers {
+    /// Trusts a key under its id: a known id gets the new key, a third id displaces the one installed first.
+    pub fn install(&mut self, key_id: u8, public_key: [u8; 32]) {
+        self.0.retain(|(id, _)| *id != key_id);
+        if self.0.len() == 2 {
+            self.0.remove(0);
+        }
+        self.0.push((key_id, public_key));
+    }
+
+    /// No longer trusts a key.
+    pub fn remove(&mut self, key_id: u8) {
+        self.0.retain(|(id, _)| *id != key_id);
+    }
+
+    pub(super) fn verify(&self, key_id: u8, message: &[u8], signature: &[u8]) -> Result<(), DenyReason> {
+        let (_, key) = self.0.iter().find(|(id, _)| *id == key_id).ok_or(DenyReason::UnknownIssuer)?;
+        signature::UnparsedPublicKey::new(&signature::ED25519, key)
+            .verify(message, signature)
+            .map_err(|_| DenyReason::BadSignature)
+    }
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let entitlements = *bytes.get(HEADER_LENGTH - 1)?;
+        let header = Self {
+            key_id: bytes[1],
+            store_group: number(&bytes[2..5]) as u32,
+            member: MemberHandle(number(&bytes[5..13])),
+            issued_at: number(&bytes[13..17]),
+            validity: number(&bytes[17..19]) * 600,
+            party_max: entitlements & 0x0f,
+            wide: entitlements & 0x10 != 0,
+            staff: entitlements & 0x40 != 0,
+        };
+        (header.party_max > 0).then_some(header)
+    }
+}
+
+impl Pass {
+    /// Reads what a scanner saw.
+    pub fn parse(text: &[u8]) -> Result<Self, DenyReason> {
+        let bytes = match digits::decode(text) {
+            Ok(bytes) => bytes,
+            Err(BadDigits::NotADigit(_)) => return Err(DenyReason::NotAnEntryCode),
+            Err(BadDigits::Length(_) | BadDigits::Range(_)) => return Err(why_not(text)),
+        };
+        let moment = match (bytes.first(), bytes.len()) {
+            (Some(&TYPE_DEVICE), DEVICE_LENGTH) => {
+                Moment::Device { shown_at: number(&bytes[117..121]), nonce: number(&bytes[121..123]) as u16 }
+            }
+            (Some(&TYPE_WALLET), WALLET_LENGTH) => {
+                Moment::Wallet { serial: number(&bytes[20..22]) as u16, shown_at: number(&bytes[86..90]) }
+            }
+            _ => return Err(why_not(text)),
+        };
+        let header = Header::parse(&bytes).ok_or(DenyReason::Malformed)?;
+        Ok(Self { bytes, header, moment })
+    }
+
+    /// Whether the issuer vouches for this pass.
+    pub fn verify_certificate(&self, issuers: &Issuers) -> Result<(), DenyReason> {
+        let (signed, end) = match self.moment {
+            Moment::Device { .. } => (DEVICE_SIGNED, DEVICE_CERTIFICATE),
+            Moment::Wallet { .. } => (WALLET_SIGNED, WALLET_CERTIFICATE),
+        };
+        let message = [CERTIFICATE_DOMAIN, &self.bytes[..signed]].concat();
+        issuers.verify(self.header.key_id, &message, &self.bytes[signed..end])
+    }
+
+    /// Whether the phone, or the wallet's secret, made this code for this moment.
+    pub fn verify_moment(&self, group_key: Option<&GroupKey>) -> Result<(), DenyReason> {
+        match self.moment {
+            Moment::Device { .. } => {
+                let key = p256::PublicKey::from_sec1_bytes(&self.bytes[20..DEVICE_SIGNED])
+                    .map_err(|_| DenyReason::BadSignature)?
+                    .to_sec1_point(false);
+                let message = shown(&self.bytes[..DEVICE_CERTIFICATE], &self.bytes[DEVICE_CERTIFICATE..123]);
+                signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, key.as_bytes())
+                    .verify(&message, &self.bytes[123..])
+                    .map_err(|_| DenyReason::BadSignature)
+            }
+            Moment::Wallet { serial, shown_at } => {
+                let group_key = group_key.ok_or(DenyReason::UnknownIssuer)?;
+                let want = group_key.code(self.header.member, serial, shown_at / WALLET_STEP);
+                let got = &self.bytes[WALLET_LENGTH - CODE_LENGTH..];
+                // All bytes are compared whatever they are, so that time tells nothing.
+                let difference = want.iter().zip(got).fold(0, |sum, (want, got)| sum | (want ^ got));
+                if difference == 0 { Ok(()) } else { Err(DenyReason::BadSignature) }
+            }
+        }
+    }
+}
+
+impl GroupKey {
+    /// Profile W's code: HMAC-SHA-256 of serial (2 bytes) and step (8 bytes), cut to 8 bytes, with
+    /// K = HKDF-SHA-256(salt none, group key, handle | serial).
+    pub(super) fn code(&self, member: MemberHandle, serial: u16, step: u64) -> [u8; CODE_LENGTH] {
+        let (member, serial) = (member.0.to_be_bytes(), serial.to_be_bytes());
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.0);
+        let mut key = [0; 32];
+        extracted
+            .expand(&[&member, &serial], hkdf::HKDF_SHA256)
+            .and_then(|expanded| expanded.fill(&mut key))
+            .expect("32 bytes are within what HKDF-SHA-256 gives");
+        let tag = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, &key),
+            &[&serial[..], &step.to_be_bytes()].concat(),
+        );
+        let mut code = [0; CODE_LENGTH];
+        code.copy_from_slice(&tag.as_ref()[..CODE_LENGTH]);
+        code
+    }
+}
+
+/// What the device signs: the certificate by its hash, then the moment.
+pub(super) fn shown(certificate: &[u8], moment: &[u8]) -> Vec<u8> {
+    let hash = digest::digest(&digest::SHA256, certificate);
+    [SHOW_DOMAIN, hash.as_ref(), moment].concat()
+}
+
+pub(super) fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// Digits of which no pass can be made: garbled when they begin like one, else some other code (a GTIN is digits too).
+fn why_not(text: &[u8]) -> DenyReason {
+    let first = text.get(..17).and_then(|group| digits::decode(group).ok());
+    match first.as_deref() {
+        Some([TYPE_DEVICE | TYPE_WALLET, ..]) => DenyReason::Malformed,
+        _ if [455, 238].contains(&text.len()) => DenyReason::Malformed,
+        _ => DenyReason::NotAnEntryCode,
+    }
+}
