@@ -1,6 +1,9 @@
 //! What the shelves and the floor say about carts: weight events found in load-cell readings, who was near them, and
 //! what may have moved.
 
+mod near;
+mod passages;
+mod plate;
 pub mod sense;
 
 use serde::{Deserialize, Serialize};
