@@ -1,0 +1,111 @@
+//! `cartd`: the service's program, and what a technician does with its ledger.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cartd::ledger::{self, Summary};
+use cartd::payment::Provider;
+use cartd::{Settings, run};
+use clap::{Parser, Subcommand};
+use engine::message::Receipt;
+use engine::session::Policy;
+use runtime::clock::Clock;
+use runtime::manifest::Manifest;
+use tokio::io::DuplexStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Keeps carts: shelves in, receipts out.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service. This build opens no serial port yet: shelves are reported as not connected, and receipts wait
+    /// for a payment provider; passages and review decisions are taken, stored and acknowledged.
+    Run {
+        /// The role manifest.
+        #[arg(long)]
+        manifest: PathBuf,
+    },
+    /// Look at a ledger file.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+#[derive(Subcommand)]
+enum LedgerCommand {
+    /// Check a ledger whole and print what it holds as JSON. Works beside a running cartd.
+    Check {
+        /// The ledger.
+        file: PathBuf,
+    },
+    /// Print every receipt, one JSON line each, oldest first. Works beside a running cartd.
+    Receipts {
+        /// The ledger.
+        file: PathBuf,
+    },
+    /// Rename a damaged ledger, so that cartd starts a new one. Nothing is deleted.
+    SetAside {
+        /// The ledger.
+        file: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run { manifest } => serve(&manifest),
+        Command::Ledger(LedgerCommand::Check { file }) => {
+            let summary: Summary = ledger::check(&file)?;
+            print(&serde_json::to_string(&summary)?);
+            Ok(())
+        }
+        Command::Ledger(LedgerCommand::Receipts { file }) => {
+            for receipt in ledger::receipts(&file)? {
+                print(&serde_json::to_string::<Receipt>(&receipt)?);
+            }
+            Ok(())
+        }
+        Command::Ledger(LedgerCommand::SetAside { file }) => {
+            let aside = ledger::set_aside(&file, Clock::system().now())?;
+            print(&format!("{} is now {}", file.display(), aside.display()));
+            Ok(())
+        }
+    }
+}
+
+#[tokio::main]
+async fn serve(manifest: &Path) -> anyhow::Result<()> {
+    runtime::telemetry::init();
+    let manifest = Manifest::load(manifest)?;
+    let map = manifest.load_store_map()?;
+    let bus = manifest.join_bus("cartd");
+    let settings = Settings {
+        ledger: manifest.state_dir.join("cartd").join("ledger.db"),
+        policy: Policy::default(),
+        payment: Provider::None,
+    };
+    tracing::warn!("this build opens no serial port: shelves are not weighed, payments wait for a provider");
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        // Nobody listens any more when cartd has ended by itself.
+        let _ = stop.send(true);
+    });
+    let lines: Vec<(u16, load_cell::LoadCells<DuplexStream>)> = Vec::new();
+    run(settings, map, lines, bus, Clock::system(), stopped).await?;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's output")]
+fn print(line: &str) {
+    println!("{line}");
+}
