@@ -43,13 +43,18 @@ function money(minor, currency) {
   const options = { style: "currency", currency: currency || store.currency };
   return new Intl.NumberFormat(language, options).format(minor / 10 ** store.decimals);
 }
-function clockTime(ms) { return new Date(ms).toLocaleTimeString(language, { hour12: false }); }
+function clockTime(ms) {
+  const time = new Date(ms), two = number => String(number).padStart(2, "0");
+  return two(time.getHours()) + ":" + two(time.getMinutes()) + ":" + two(time.getSeconds());
+}
+function dayTime(ms) { return new Date(ms).toLocaleDateString(language) + " " + clockTime(ms); }
 function ago(ms) {
   const seconds = Math.max(0, Math.round((known.numbers.at - ms) / 1000));
   const text = seconds < 90 ? seconds + " " + words.s : Math.round(seconds / 60) + " " + words.min;
   return text + " " + words.ago;
 }
-function percent(share) { return Math.round(share * 100) + " %"; }
+// Never rounds up to certainty.
+function percent(share) { return (share > 0.99 && share < 1 ? ">99" : Math.round(share * 100)) + " %"; }
 function short(session) { return session.length > 8 ? "…" + session.slice(-6) : session; }
 function tone(session) {
   let hash = 7;
@@ -76,15 +81,21 @@ function drawNumbers() {
   $("attention-count").textContent = waiting || "";
   $("attention-empty").hidden = waiting > 0;
   document.title = (waiting ? "(" + waiting + ") " : "") + "Stile";
-  $("now").textContent = n.at ? new Date(n.at).toLocaleString(language, { hour12: false }) : "";
+  $("now").textContent = n.at ? dayTime(n.at) : "";
 }
 
 /* ---- floor ---- */
 // The map is drawn in metres with y up on the page, as on the installer's plan.
 function at(point) { return [point[0], -point[1]]; }
 function drawMap() {
-  const map = $("map"), store = known.store, [x0, y0, x1, y1] = store.bounds, edge = 0.9;
-  map.setAttribute("viewBox", [x0 - edge, -y1 - edge, x1 - x0 + 2 * edge, y1 - y0 + 2 * edge].join(" "));
+  const map = $("map"), store = known.store, [x0, y0, x1, y1] = store.bounds;
+  // Room for the lanes' names, which stand on the street side of each lane.
+  let [left, low, right, high] = [x0 - 0.2, y0 - 0.2, x1 + 0.2, y1 + 0.2];
+  for (const lane of store.lanes) {
+    const [x, y] = [lane.position[0] - lane.inward[0] * 0.85, lane.position[1] - lane.inward[1] * 0.85];
+    [left, low, right, high] = [Math.min(left, x - 0.6), Math.min(low, y), Math.max(right, x + 0.6), Math.max(high, y + 0.2)];
+  }
+  map.setAttribute("viewBox", [left, -high, right - left, high - low].join(" "));
   const parts = [shape("rect", { class: "ground", x: x0, y: -y1, width: x1 - x0, height: y1 - y0, rx: 0.15 })];
   for (let x = Math.ceil(x0); x < x1; x++) parts.push(shape("line", { class: "grid", x1: x, x2: x, y1: -y1, y2: -y0 }));
   for (let y = Math.ceil(y0); y < y1; y++) parts.push(shape("line", { class: "grid", x1: x0, x2: x1, y1: -y, y2: -y }));
@@ -256,7 +267,8 @@ function drawCalls() {
 }
 function itemsText(items) {
   if (!items.length) return words.nothing;
-  return items.map(item => (item.count > 0 ? words.took : words.put) + " " + Math.abs(item.count) + " × " + nameOf(item.names)).join(" + ");
+  const one = item => (item.count > 0 ? words.took : words.put)(Math.abs(item.count), nameOf(item.names));
+  return items.map(one).join(" + ");
 }
 function drawReviews() {
   const sending = new Map(known.decisions.map(decision => [decision.event, decision]));
@@ -265,8 +277,8 @@ function drawReviews() {
     const choose = candidate => element("button", { type: "button", class: "choice", disabled: !!decision,
       onclick: () => decide(review, candidate) },
       bar(candidate.probability),
-      element("b", {}, itemsText(candidate.items)), element("i", {}, candidate.fixed ? "" : percent(candidate.probability)),
-      element("small", {}, candidate.session ? short(candidate.session) : words.nobody));
+      element("b", {}, candidate.fixed ? words.chargeNobody : itemsText(candidate.items)), element("i", {}, candidate.fixed ? "" : percent(candidate.probability)),
+      element("small", {}, candidate.fixed ? "" : candidate.session ? short(candidate.session) : words.nobody));
     const choices = review.candidates.map(choose);
     if (!review.candidates.some(candidate => !candidate.session)) {
       choices.push(choose({ session: null, items: [], probability: 0, fixed: true }));

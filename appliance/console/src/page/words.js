@@ -25,10 +25,11 @@ const WORDS = {
     callSays: { seen: "Seen", coming: "I'm coming", closed: "Done" },
     callFrom: "Help wanted at", noCarts: "Nobody is shopping.", emptyCart: "Nothing yet", noReceipts: "None yet.",
     noHealth: "No device has reported.", noLanes: "No lane has reported.", visitor: "no credential",
-    review: "What moved here?", shelf: "shelf", nobody: "Nobody", nothing: "nothing", charge: "decide",
-    sending: "Sending to cartd…", stored: "Stored", ago: "ago", sure: "sure", items: "items",
+    review: "What moved here?", shelf: "shelf", nobody: "Nobody", nothing: "nothing",
+    sending: "Sending to cartd…", stored: "Stored", ago: "ago", sure: "sure",
     legend: ["shopper", "unknown person", "may be swapped", "hand", "camera", "camera silent", "gate"],
-    failed: "Not done", min: "min", s: "s", took: "picked up", put: "put back"
+    failed: "Not done", min: "min", s: "s", chargeNobody: "Charge nobody",
+    took: (count, name) => `picked up ${count} × ${name}`, put: (count, name) => `put back ${count} × ${name}`
   },
   ko: {
     live: "실시간", reconnecting: "연결 중…", busDown: "버스 끊김",
@@ -53,9 +54,10 @@ const WORDS = {
     callSays: { seen: "확인", coming: "지금 가요", closed: "완료" },
     callFrom: "도움 요청:", noCarts: "쇼핑 중인 손님이 없습니다.", emptyCart: "아직 없음", noReceipts: "아직 없습니다.",
     noHealth: "보고한 장치가 없습니다.", noLanes: "보고한 통로가 없습니다.", visitor: "입장권 없음",
-    review: "무엇이 움직였나요?", shelf: "선반", nobody: "아무도 아님", nothing: "없음", charge: "결정",
-    sending: "cartd로 보내는 중…", stored: "저장됨", ago: "전", sure: "확신", items: "개",
+    review: "무엇이 움직였나요?", shelf: "선반", nobody: "아무도 아님", nothing: "없음",
+    sending: "cartd로 보내는 중…", stored: "저장됨", ago: "전", sure: "확신",
     legend: ["손님", "미확인", "바뀌었을 수 있음", "손", "카메라", "카메라 무응답", "게이트"],
-    failed: "실패", min: "분", s: "초", took: "집음", put: "돌려놓음"
+    failed: "실패", min: "분", s: "초", chargeNobody: "청구하지 않음",
+    took: (count, name) => `${name} ${count}개 집음`, put: (count, name) => `${name} ${count}개 돌려놓음`
   }
 };
