@@ -1,0 +1,316 @@
+//! A beam over joint explanations of the open shelf events: each hypothesis holds one explanation of every event and
+//! the carts and shelves that follow, so that what was put back must have been taken, and late evidence re-ranks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::session::explain::{
+    Candidates, Change, Explanation, Holdings, Planogram, ProductKey, SPREAD, SessionKey, Shopper, partitions,
+};
+use crate::cart::ShelfEvent;
+use crate::units::MessageId;
+
+/// Hypotheses kept; twelve undecided twins between two settlements still fit.
+const BEAM: usize = 256;
+/// Hypotheses looked at when an event's steps are parted.
+const PART_BEAM: usize = 8;
+/// Open events kept; the oldest are taken as they stand beyond that.
+const EVENTS_MAX: usize = 240;
+
+/// A cart in a hypothesis.
+pub(super) type Cart = BTreeMap<ProductKey, i16>;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Hypothesis {
+    holdings: Holdings,
+    /// For each open event, which of its explanations.
+    choices: Vec<u16>,
+    log: f64,
+}
+
+/// An event whose explanation may still change.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OpenEvent {
+    pub change: Change,
+    /// Explanations that some hypothesis has chosen.
+    explanations: Vec<Explanation>,
+    /// Set by a person: nothing else is considered.
+    decided: Option<Explanation>,
+    /// Who was in the store then.
+    shoppers: Vec<SessionKey>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Belief {
+    hypotheses: Vec<Hypothesis>,
+    pub events: Vec<OpenEvent>,
+}
+
+impl Belief {
+    pub(super) fn new() -> Self {
+        let first = Hypothesis { holdings: Holdings::default(), choices: Vec::new(), log: 0.0 };
+        Self { hypotheses: vec![first], events: Vec::new() }
+    }
+
+    /// Takes in a shelf event, parted in the way that explains it best. Returns events that had to be closed to make
+    /// room, with the explanation that now stands.
+    pub(super) fn observe(
+        &mut self,
+        planogram: &Planogram,
+        id: &MessageId,
+        event: &ShelfEvent,
+        shoppers: &[Shopper],
+    ) -> Vec<(OpenEvent, Explanation)> {
+        let parts = partitions(id, &event.steps);
+        let best = if parts.len() == 1 {
+            parts.into_iter().next()
+        } else {
+            let mut scratch = self.clone();
+            scratch.hypotheses.truncate(PART_BEAM);
+            let scored = parts.into_iter().map(|changes| {
+                let mut trial = scratch.clone();
+                for change in &changes {
+                    trial.extend(planogram, open(change.clone(), shoppers), shoppers);
+                }
+                (trial.total(), changes)
+            });
+            scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, changes)| changes)
+        };
+        for change in best.into_iter().flatten() {
+            self.extend(planogram, open(change, shoppers), shoppers);
+        }
+        self.normalise();
+        let mut closed = Vec::new();
+        while self.events.len() > EVENTS_MAX {
+            closed.push(self.drop_event(0));
+        }
+        closed
+    }
+
+    /// Tries every explanation of `event` on every hypothesis and keeps the best.
+    fn extend(&mut self, planogram: &Planogram, mut event: OpenEvent, shoppers: &[Shopper]) {
+        let plate = event.change.plates.first().map(|(plate, _)| *plate);
+        let mut held = BTreeSet::new();
+        let mut lying = BTreeSet::new();
+        for hypothesis in &self.hypotheses {
+            let positive = hypothesis.holdings.carts.iter().filter(|(_, count)| **count > 0);
+            held.extend(positive.map(|((_, product), _)| *product));
+            let misplaced = hypothesis.holdings.misplaced.iter().filter(|(_, count)| **count > 0);
+            lying.extend(
+                misplaced
+                    .filter(|((at, _), _)| event.change.plates.iter().any(|(plate, _)| plate == at))
+                    .map(|((_, product), _)| *product),
+            );
+        }
+        let candidates = Candidates::new(planogram, &event.change, shoppers, &held, &lying);
+        let mut table: BTreeMap<Explanation, u16> = BTreeMap::new();
+        let mut extended: Vec<(usize, u16, f64)> = Vec::new();
+        for (index, hypothesis) in self.hypotheses.iter().enumerate() {
+            let scored = match &event.decided {
+                Some(decided) => vec![(decided.clone(), 0.0)],
+                None => candidates.score(planogram, &event.change, &hypothesis.holdings),
+            };
+            for (explanation, score) in scored {
+                let next = u16::try_from(table.len()).unwrap_or(u16::MAX);
+                let choice = *table.entry(explanation).or_insert(next);
+                extended.push((index, choice, hypothesis.log + score));
+            }
+        }
+        extended.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)).then(a.1.cmp(&b.1)));
+        extended.truncate(BEAM);
+        let least = extended.first().map_or(0.0, |first| first.2) - SPREAD;
+        extended.retain(|(_, _, log)| *log >= least);
+        let mut explanations = vec![Explanation::new(); table.len()];
+        for (explanation, choice) in table {
+            explanations[usize::from(choice)] = explanation;
+        }
+        self.hypotheses = extended
+            .into_iter()
+            .map(|(index, choice, log)| {
+                let mut next = self.hypotheses[index].clone();
+                if let Some(plate) = plate {
+                    next.holdings.apply(planogram, plate, &explanations[usize::from(choice)], 1);
+                }
+                next.choices.push(choice);
+                next.log = log;
+                next
+            })
+            .collect();
+        event.explanations = explanations;
+        self.events.push(event);
+    }
+
+    /// Log of the summed weight of all hypotheses.
+    fn total(&self) -> f64 {
+        let best = self.hypotheses.first().map_or(0.0, |first| first.log);
+        best + self.hypotheses.iter().map(|hypothesis| (hypothesis.log - best).exp()).sum::<f64>().ln()
+    }
+
+    fn normalise(&mut self) {
+        let total = self.total();
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.log -= total;
+        }
+    }
+
+    fn probabilities(&self) -> impl Iterator<Item = (f64, &Hypothesis)> {
+        self.hypotheses.iter().map(|hypothesis| (hypothesis.log.exp(), hypothesis))
+    }
+
+    /// The carts that `session` may hold, likeliest first.
+    pub(super) fn carts(&self, session: SessionKey) -> Vec<(Cart, f64)> {
+        let mut carts: BTreeMap<Cart, f64> = BTreeMap::new();
+        for (probability, hypothesis) in self.probabilities() {
+            let cart: Cart = hypothesis.holdings.cart(session).filter(|(_, count)| *count > 0).collect();
+            *carts.entry(cart).or_default() += probability;
+        }
+        let mut carts: Vec<(Cart, f64)> = carts.into_iter().collect();
+        carts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        carts
+    }
+
+    /// The explanations of an open event, likeliest first.
+    pub(super) fn explanations(&self, index: usize) -> Vec<(&Explanation, f64)> {
+        let Some(event) = self.events.get(index) else { return Vec::new() };
+        let mut chances = vec![0.0; event.explanations.len()];
+        for (probability, hypothesis) in self.probabilities() {
+            chances[usize::from(hypothesis.choices[index])] += probability;
+        }
+        let mut out: Vec<(&Explanation, f64)> =
+            event.explanations.iter().zip(chances).filter(|(_, chance)| *chance > 0.0).collect();
+        out.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+        out
+    }
+
+    /// Open events that, in the likeliest hypothesis, moved something into or out of `session`'s cart.
+    pub(super) fn evidence(&self, session: SessionKey) -> Vec<(ProductKey, MessageId)> {
+        let Some(best) = self.hypotheses.first() else { return Vec::new() };
+        let mut out = Vec::new();
+        for (event, choice) in self.events.iter().zip(&best.choices) {
+            for step in &event.explanations[usize::from(*choice)] {
+                if step.session == Some(session) {
+                    out.push((step.product, event.change.id.clone()));
+                }
+            }
+        }
+        out
+    }
+
+    /// A person decided an event: everything that is still open is weighed again with that given.
+    /// False when the event is not open.
+    pub(super) fn decide(
+        &mut self,
+        planogram: &Planogram,
+        event: &MessageId,
+        explanation: Explanation,
+        shoppers: &[Shopper],
+    ) -> bool {
+        let Some(found) = self.events.iter_mut().find(|open| open.change.id == *event) else { return false };
+        found.decided = Some(explanation);
+        self.again(planogram, shoppers);
+        true
+    }
+
+    /// Weighs all open events again, from what stood before them.
+    pub(super) fn again(&mut self, planogram: &Planogram, shoppers: &[Shopper]) {
+        let events = std::mem::take(&mut self.events);
+        let mut bases: Vec<(Holdings, f64)> = Vec::new();
+        for hypothesis in &self.hypotheses {
+            let mut base = hypothesis.holdings.clone();
+            for (event, choice) in events.iter().zip(&hypothesis.choices) {
+                if let Some((plate, _)) = event.change.plates.first() {
+                    base.apply(planogram, *plate, &event.explanations[usize::from(*choice)], -1);
+                }
+            }
+            // Bases that differ stem from events closed while unclear: their weights stay.
+            match bases.iter_mut().find(|(other, _)| *other == base) {
+                Some((_, log)) => *log = log.max(hypothesis.log),
+                None => bases.push((base, hypothesis.log)),
+            }
+        }
+        self.hypotheses = bases
+            .into_iter()
+            .map(|(holdings, log)| Hypothesis { holdings, choices: Vec::new(), log })
+            .collect();
+        for mut event in events {
+            event.explanations = Vec::new();
+            let there: Vec<Shopper> =
+                shoppers.iter().filter(|shopper| event.shoppers.contains(&shopper.key)).cloned().collect();
+            self.extend(planogram, event, &there);
+        }
+        self.normalise();
+    }
+
+    /// `session` settled with `cart`: hypotheses that say otherwise go, and so does all that only concerned it. Returns
+    /// the closed events with the explanation that stands.
+    pub(super) fn settle(
+        &mut self,
+        session: SessionKey,
+        cart: &Cart,
+        open: &BTreeSet<SessionKey>,
+    ) -> Vec<(OpenEvent, Explanation)> {
+        let agrees = |hypothesis: &Hypothesis| {
+            hypothesis.holdings.cart(session).filter(|(_, count)| *count > 0).eq(cart.iter().map(|(k, v)| (*k, *v)))
+        };
+        if self.hypotheses.iter().any(agrees) {
+            self.hypotheses.retain(agrees);
+        }
+        self.normalise();
+        let mut closed = Vec::new();
+        let mut index = 0;
+        while index < self.events.len() {
+            let mine = self.explanations(index);
+            let involved = |step: &crate::session::explain::Move| step.session.is_some_and(|key| open.contains(&key));
+            let others = mine.iter().any(|(explanation, chance)| *chance > 0.01 && explanation.iter().any(involved));
+            // An event that nobody open may have caused stays only while its people are here.
+            let present = self.events[index].shoppers.iter().any(|key| open.contains(key));
+            let own = mine.first().is_some_and(|(explanation, _)| {
+                explanation.iter().any(|step| step.session == Some(session)) && !explanation.iter().any(involved)
+            });
+            if own || !(others || present) {
+                closed.push(self.drop_event(index));
+            } else {
+                index += 1;
+            }
+        }
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.holdings.carts.retain(|(key, _), _| *key != session);
+        }
+        self.merge();
+        closed
+    }
+
+    /// Takes an event as it stands: its effects stay, its alternatives are no longer weighed.
+    fn drop_event(&mut self, index: usize) -> (OpenEvent, Explanation) {
+        let standing = self.explanations(index).first().map(|(explanation, _)| (*explanation).clone());
+        let event = self.events.remove(index);
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.choices.remove(index);
+        }
+        self.merge();
+        (event, standing.unwrap_or_default())
+    }
+
+    /// Joins hypotheses that have become the same, keeping the order by weight.
+    fn merge(&mut self) {
+        let mut merged: Vec<Hypothesis> = Vec::new();
+        for hypothesis in std::mem::take(&mut self.hypotheses) {
+            let same = |other: &&mut Hypothesis| {
+                other.choices == hypothesis.choices && other.holdings == hypothesis.holdings
+            };
+            match merged.iter_mut().find(same) {
+                Some(other) => {
+                    let (a, b) = (other.log.max(hypothesis.log), other.log.min(hypothesis.log));
+                    other.log = a + (b - a).exp().ln_1p();
+                }
+                None => merged.push(hypothesis),
+            }
+        }
+        merged.sort_by(|a, b| b.log.total_cmp(&a.log));
+        self.hypotheses = merged;
+    }
+}
+
+fn open(change: Change, shoppers: &[Shopper]) -> OpenEvent {
+    let shoppers = shoppers.iter().map(|shopper| shopper.key).collect();
+    OpenEvent { change, explanations: Vec::new(), decided: None, shoppers }
+}
