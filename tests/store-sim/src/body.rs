@@ -3,6 +3,8 @@
 //! Proportions are fractions of body height after Drillis and Contini ("Body segment parameters", 1966), as Winter's
 //! "Biomechanics and Motor Control of Human Movement" tabulates them. Lengths in metres, world axes of `StoreMap`.
 
+use crate::dice::Dice;
+
 /// Height of the middle of the head over body height when standing.
 pub const HEAD_HEIGHT: f64 = 0.93;
 const NECK_HEIGHT: f64 = 0.85;
@@ -48,6 +50,10 @@ pub struct Figure {
     pub build: f64,
     /// Colours.
     pub colours: Colours,
+    /// Bare forearms.
+    pub short_sleeves: bool,
+    /// Hair down to the shoulders.
+    pub long_hair: bool,
     /// What hangs from the shoulder or back, if anything.
     pub bag: Option<Bag>,
 }
@@ -109,6 +115,43 @@ pub struct Body {
 }
 
 impl Figure {
+    /// Any grown-up, with any looks.
+    #[must_use]
+    pub fn random(dice: &mut Dice) -> Self {
+        let height = dice.between(1.50, 1.92);
+        Self::random_of(height, dice)
+    }
+
+    /// Any looks on a body of this height, metres.
+    #[must_use]
+    pub fn random_of(height: f64, dice: &mut Dice) -> Self {
+        const SKINS: [[u8; 3]; 6] =
+            [[241, 204, 180], [224, 178, 147], [198, 147, 110], [162, 109, 76], [115, 74, 50], [75, 50, 38]];
+        const HAIRS: [[u8; 3]; 6] =
+            [[22, 18, 16], [48, 32, 24], [95, 62, 36], [180, 140, 84], [150, 150, 150], [220, 215, 205]];
+        let skin = jitter(SKINS[dice.below(SKINS.len())], dice);
+        // One in six wears a hat or dyes; one in twelve has no hair.
+        let hair = match dice.below(12) {
+            0 | 1 => cloth(dice),
+            2 => skin,
+            _ => jitter(HAIRS[dice.below(HAIRS.len())], dice),
+        };
+        let stripes = dice.chance(0.2).then(|| cloth(dice));
+        let (top, trousers, shoes) = (cloth(dice), cloth(dice), cloth(dice));
+        let bag = dice.chance(0.3).then(|| Bag {
+            kind: if dice.chance(0.5) { BagKind::Backpack } else { BagKind::Shoulder },
+            colour: cloth(dice),
+        });
+        Self {
+            height,
+            build: dice.between(0.82, 1.3),
+            colours: Colours { skin, hair, top, trousers, shoes, stripes },
+            short_sleeves: dice.chance(0.5),
+            long_hair: dice.chance(0.35),
+            bag,
+        }
+    }
+
     /// Ground covered by one full cycle of two steps, metres: walking `d` metres adds `TAU * d / stride_length` to the
     /// stride phase.
     #[must_use]
@@ -254,6 +297,18 @@ impl Trunk {
     }
 }
 
+/// A colour of clothes: dull ones are worn as often as bright ones.
+fn cloth(dice: &mut Dice) -> [u8; 3] {
+    let grey = dice.between(15.0, 235.0);
+    let strength = if dice.chance(0.5) { 0.2 } else { 1.0 };
+    [0; 3].map(|_: u8| (grey + strength * dice.between(-90.0, 90.0)).clamp(8.0, 245.0) as u8)
+}
+
+fn jitter(colour: [u8; 3], dice: &mut Dice) -> [u8; 3] {
+    let shift = dice.between(-12.0, 12.0);
+    colour.map(|value| (f64::from(value) + shift).clamp(5.0, 250.0) as u8)
+}
+
 /// Left is positive, as in `Frame`.
 fn side(index: usize) -> f64 {
     if index == 0 { 1.0 } else { -1.0 }
@@ -338,7 +393,7 @@ mod tests {
             shoes: [20, 20, 20],
             stripes: None,
         };
-        Figure { height, build: 1.0, colours, bag: None }
+        Figure { height, build: 1.0, colours, short_sleeves: true, long_hair: false, bag: None }
     }
 
     #[test]
