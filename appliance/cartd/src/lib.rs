@@ -10,6 +10,7 @@ pub mod ledger;
 mod levels;
 mod lines;
 pub mod payment;
+pub mod recorded;
 mod service;
 
 pub use lines::BadPlate;

@@ -24,6 +24,10 @@ const GRIP_SD: f64 = 0.09;
 const REACH: f64 = 0.85;
 /// Nats for doing it with a hand that no camera sees while none, one or two hands are seen elsewhere.
 const UNSEEN: [f64; 3] = [-1.5, -3.0, -5.5];
+/// Nats, and nats a second, for a person whom no camera saw at the time, within reach of where they were last seen.
+const LOST: (f64, f64) = (-3.0, -0.3);
+/// Walking speed while unseen, metres a second.
+const LOST_SPEED: f64 = 1.2;
 /// Scores below this many nats are left out: the person cannot have done it.
 const SCORE_MIN: f64 = -14.0;
 /// Most people listed for a step.
@@ -68,6 +72,17 @@ impl History {
                 others.extend(person.tangled.iter().filter(|other| !others.contains(other)).copied().collect::<Vec<_>>());
             }
         }
+        let mut last: BTreeMap<TrackId, (Instant, &Person)> = BTreeMap::new();
+        for view in self.views.iter().filter(|view| view.at < from) {
+            last.extend(view.people.iter().map(|person| (person.track, (view.at, person))));
+        }
+        for (track, (at, person)) in last {
+            if !best.contains_key(&track) {
+                let gap = from.since(at).as_seconds();
+                let beyond = (reach(plate, person.position) - REACH - LOST_SPEED * gap).max(0.0) / 0.4;
+                best.insert(track, LOST.0 + LOST.1 * gap - 0.5 * beyond * beyond);
+            }
+        }
         let mut near: Vec<(TrackId, f64)> = best
             .iter()
             .map(|(track, own)| {
@@ -87,16 +102,21 @@ impl History {
 
 /// Log-likelihood, in nats, of where `person` is if they changed `plate` just now.
 fn score(plate: &Plate, person: &Person) -> f64 {
-    let edge = [
-        plate.position[0] + plate.front[0] * PLATE_DEPTH / 2.0,
-        plate.position[1] + plate.front[1] * PLATE_DEPTH / 2.0,
-    ];
-    let ground = (person.position[0] - edge[0]).hypot(person.position[1] - edge[1]);
+    let ground = reach(plate, person.position);
     let beyond = (ground - REACH).max(0.0) / (0.2 + person.position_sd.max(0.0));
     let body = -0.5 * beyond * beyond;
     let hand = person.hands.iter().map(|hand| grip(plate, hand.position, hand.sd)).fold(f64::NEG_INFINITY, f64::max);
     let unseen = UNSEEN[person.hands.len().min(2)] - 0.8 * ground;
     body + hand.max(unseen)
+}
+
+/// Distance on the floor from a person to the plate's front edge, metres.
+fn reach(plate: &Plate, position: [f64; 2]) -> f64 {
+    let edge = [
+        plate.position[0] + plate.front[0] * PLATE_DEPTH / 2.0,
+        plate.position[1] + plate.front[1] * PLATE_DEPTH / 2.0,
+    ];
+    (position[0] - edge[0]).hypot(position[1] - edge[1])
 }
 
 /// Log-likelihood of a hand's place if it holds what stands on `plate`.
