@@ -6,8 +6,15 @@
 
 use std::path::PathBuf;
 
+mod card;
+mod detector;
+mod library;
+mod maps;
+mod picture;
 mod scripted;
 
+pub use detector::Detector;
+pub use library::library_path;
 pub use scripted::Scripted;
 
 /// A person in one picture. Positions are pixels of the picture that was passed in; (0, 0) is the outer corner of its
