@@ -8,7 +8,7 @@ use engine::store::StoreMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::body::Body;
+use crate::body::{Body, Held};
 use look::{Look, Sensor};
 use scene::{Scene, light};
 use shape::{Block, Vec3, add, dot, scale, single};
@@ -26,11 +26,11 @@ const NOISE: usize = 1 << 16;
 pub enum Part {
     /// Head and hair.
     Head,
-    /// Left hand.
+    /// Left hand, and what it holds.
     LeftHand,
-    /// Right hand.
+    /// Right hand, and what it holds.
     RightHand,
-    /// Anything else: trunk, limbs, bags, things held.
+    /// Anything else: trunk, limbs, bags.
     Rest,
 }
 
@@ -150,12 +150,8 @@ impl Renderer {
                 let half = held.size.map(|size| size / 2.0);
                 let corner =
                     |sign: f64| single([0, 1, 2].map(|axis| held.position[axis] + sign * half[axis]));
-                self.draw_block(
-                    index,
-                    Block { least: corner(-1.0), most: corner(1.0) },
-                    held.colour,
-                    &mut out.data,
-                );
+                let block = Block { least: corner(-1.0), most: corner(1.0) };
+                self.draw_block(owner(index, holder(body, held)), block, held.colour, &mut out.data);
             }
         }
         self.add_noise(&mut out.data);
@@ -223,10 +219,9 @@ impl Renderer {
         }
     }
 
-    fn draw_block(&mut self, index: usize, block: Block, colour: [u8; 3], data: &mut [u8]) {
+    fn draw_block(&mut self, owner: u16, block: Block, colour: [u8; 3], data: &mut [u8]) {
         let Some([left, top, right, bottom]) = scene::extent(&self.camera, &block) else { return };
         let width = self.camera.width as usize;
-        let owner = owner(index, Part::Rest);
         for row in top..bottom {
             for pixel in row * width + left..row * width + right {
                 let Some(hit) = block.hit(self.eye, self.rays[pixel]) else { continue };
@@ -271,6 +266,13 @@ impl Renderer {
             }
         }
     }
+}
+
+/// The hand that a thing is in: the nearer one.
+fn holder(body: &Body, held: &Held) -> Part {
+    let [left, right] =
+        body.wrists.map(|hand| (0..3).map(|axis| (hand[axis] - held.position[axis]).powi(2)).sum::<f64>());
+    if left < right { Part::LeftHand } else { Part::RightHand }
 }
 
 fn owner(index: usize, part: Part) -> u16 {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Parser;
 use engine::floor::camera::CameraModel;
-use engine::store::StoreMap;
+use engine::store::{Plate, StoreMap};
 use store_sim::body::{Body, Figure};
 use store_sim::dice::Dice;
 use store_sim::layout::Layout;
@@ -125,7 +125,7 @@ fn hang(bounds: &[f64; 4], ceiling: f64, dice: &mut Dice) -> CameraModel {
 fn people(map: &StoreMap, camera: &CameraModel, dice: &mut Dice) -> Vec<Body> {
     let count = [0, 1, 1, 2, 2, 3, 3, 4, 5, 6][dice.below(10)];
     let mut bodies: Vec<(Body, [f64; 2])> = Vec::new();
-    for _ in 0..count * 6 {
+    for _ in 0..count * 10 {
         if bodies.len() == count {
             break;
         }
@@ -133,7 +133,7 @@ fn people(map: &StoreMap, camera: &CameraModel, dice: &mut Dice) -> Vec<Body> {
         let figure = Figure::random_of(height, dice);
         let shopping = !map.plates.is_empty() && dice.chance(0.45);
         let (position, heading, target) = if shopping {
-            let plate = &map.plates[dice.below(map.plates.len())];
+            let Some(plate) = seen_plate(map, camera, dice) else { continue };
             let along = dice.between(-0.3, 0.3);
             let away = dice.between(0.25, 0.6) + 0.18;
             let position = [0, 1].map(|axis| {
@@ -166,6 +166,13 @@ fn people(map: &StoreMap, camera: &CameraModel, dice: &mut Dice) -> Vec<Body> {
         bodies.push((act(&figure, position, heading, target, dice), position));
     }
     bodies.into_iter().map(|(body, _)| body).collect()
+}
+
+/// A plate in the picture, if a few draws find one.
+fn seen_plate<'a>(map: &'a StoreMap, camera: &CameraModel, dice: &mut Dice) -> Option<&'a Plate> {
+    (0..8)
+        .map(|_| &map.plates[dice.below(map.plates.len())])
+        .find(|plate| camera.project(plate.position).is_some_and(|pixel| camera.contains(pixel)))
 }
 
 /// Poses one person: what the hands do is drawn.

@@ -78,7 +78,7 @@ impl Look {
                     random.random_range(bounds[1] as f32..=bounds[3] as f32),
                     ceiling as f32 + 0.1,
                 ],
-                power: random.random_range(0.35..0.9) / count as f32 * 2.0,
+                power: random.random_range(0.5..1.2) / count as f32 * 2.0,
             })
             .collect();
         Self {
@@ -89,7 +89,7 @@ impl Look {
             wall: greyish(&mut random, 90.0..235.0, 25.0),
             shelf: greyish(&mut random, 40.0..235.0, 15.0),
             lamps,
-            ambient: random.random_range(0.35..0.65),
+            ambient: random.random_range(0.4..0.8),
             grain: random.random_range(0.02..0.12),
             products: random.random(),
         }
