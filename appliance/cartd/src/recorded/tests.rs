@@ -2,6 +2,9 @@ use std::path::PathBuf;
 
 use super::*;
 
+#[path = "synthetic.rs"]
+mod synthetic;
+
 /// Folder of real recordings, `STILE_DATA` or beside the workspace; `None` in a plain clone.
 fn recorded(name: &str) -> Option<PathBuf> {
     let data = std::env::var_os("STILE_DATA").map_or_else(
@@ -30,4 +33,63 @@ fn benchmark_1_gives_exactly_its_receipt() {
     assert_eq!(receipts, [("3325379692103139202", vec![("071142008582", 1)])]);
     assert!(replay.reviews.is_empty() && replay.warnings.is_empty(), "{replay:?}");
     assert!(replay.receipts[0].lines[0].confidence > 0.98, "{replay:?}");
+}
+
+/// Items right in product and shopper, items charged, items taken; and events a person would be asked about.
+fn score(seed: u64, shoppers: usize, verbose: bool) -> [u32; 4] {
+    let visit = synthetic::Visit::new(seed, shoppers);
+    let dir = tempfile::tempdir().unwrap();
+    visit.write(dir.path());
+    let replay = replay(dir.path()).unwrap();
+    let mut charged: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for receipt in &replay.receipts {
+        for line in &receipt.lines {
+            *charged.entry((receipt.shopper.clone(), line.product.clone())).or_default() += line.quantity;
+        }
+    }
+    let right = visit.truth.iter().map(|(key, n)| (*n).min(charged.get(key).copied().unwrap_or(0))).sum();
+    let (all, taken) = (charged.values().sum(), visit.truth.values().sum());
+    if verbose && (right != all || right != taken) {
+        eprintln!("seed {seed}, {shoppers} shoppers: truth {:#?} charged {charged:#?}", visit.truth);
+        eprintln!("{}", visit.story());
+        eprintln!("{:#?}", replay.reviews);
+    }
+    [right, all, taken, replay.reviews.len() as u32]
+}
+
+fn f1([right, all, taken, _]: [u32; 4]) -> f64 {
+    if all + taken == 0 { 1.0 } else { 2.0 * f64::from(right) / f64::from(all + taken) }
+}
+
+/// Prints F1 over more visits: `cargo test -p cartd --lib recorded::tests::campaign -- --ignored --nocapture`,
+/// with `SEED` for one of them in full.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn campaign() {
+    if let Some(seed) = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
+        let shoppers = std::env::var("SHOPPERS").ok().and_then(|shoppers| shoppers.parse().ok()).unwrap_or(1);
+        score(seed, shoppers, true);
+        return;
+    }
+    for shoppers in 1..=3 {
+        let mut sum = [0; 4];
+        let mut mean = 0.0;
+        let mut perfect = 0;
+        let mut wrong = Vec::new();
+        for seed in 0..40 {
+            let one = score(seed, shoppers, false);
+            mean += f1(one) / 40.0;
+            if one[0] == one[1] && one[0] == one[2] {
+                perfect += 1;
+            } else {
+                wrong.push(seed);
+            }
+            for (total, value) in sum.iter_mut().zip(one) {
+                *total += value;
+            }
+        }
+        let reviews = sum[3];
+        let micro = f1(sum);
+        eprintln!("{shoppers} shoppers: mean F1 {mean:.4}, micro F1 {micro:.4}, perfect {perfect}/40, reviews {reviews}, wrong {wrong:?}");
+    }
 }

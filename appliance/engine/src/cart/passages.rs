@@ -36,6 +36,8 @@ pub(super) struct Passages {
     fresh: Vec<Passage>,
     waiting: Vec<Passage>,
     people: BTreeMap<TrackId, Followed>,
+    /// Tracks that came in before this began.
+    inside: BTreeSet<TrackId>,
 }
 
 /// A track on the floor, or just lost.
@@ -58,7 +60,12 @@ impl Passages {
             fresh: Vec::new(),
             waiting: Vec::new(),
             people: BTreeMap::new(),
+            inside: BTreeSet::new(),
         }
+    }
+
+    pub(super) fn inside(&mut self, tracks: impl IntoIterator<Item = TrackId>) {
+        self.inside.extend(tracks);
     }
 
     pub(super) fn passage(&mut self, passage: &Passage) {
@@ -81,7 +88,7 @@ impl Passages {
                 born_at: person.position,
                 last: view.at,
                 last_at: person.position,
-                bound: false,
+                bound: self.inside.contains(&person.track),
             });
             followed.last = view.at;
             followed.last_at = person.position;

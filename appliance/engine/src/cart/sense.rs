@@ -9,7 +9,7 @@ use crate::cart::{Evidence, ShelfEvent, Step};
 use crate::message::{FloorView, Passage};
 use crate::store::{Plate, StoreMap};
 use crate::time::{Instant, Millis};
-use crate::units::{Mass, PlateId};
+use crate::units::{Mass, PlateId, TrackId};
 
 /// Readings and floor views may come this late.
 const LAG: Millis = Millis(700);
@@ -55,6 +55,11 @@ impl Sensing {
             owed: None,
             started: None,
         }
+    }
+
+    /// Tells which tracks are inside when sensing starts in the middle of a day: their exits are theirs then.
+    pub fn inside(&mut self, tracks: impl IntoIterator<Item = TrackId>) {
+        self.passages.inside(tracks);
     }
 
     /// Who is where. Views must come in order of time, and before the poll of their time.
