@@ -14,10 +14,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use engine::cart::Evidence;
-use engine::message::{Ack, Receipt, topic};
+use engine::message::{Ack, Passage, Receipt, topic};
 use engine::session::{Command, Input, Policy, Store};
 use engine::store::StoreMap;
-use engine::time::Instant;
+use engine::time::{Instant, Millis};
 use engine::units::{Mass, MessageId, PlateId};
 use runtime::bus::Bus;
 use runtime::outbox::{self, Outbox};
@@ -28,6 +28,9 @@ pub use payments::{Due, PaymentCounts};
 
 /// The outbox's sender, and the first part of every id that cartd gives.
 pub const SENDER: &str = "cartd";
+
+/// Sensing looks for the person of a passage for a few seconds only.
+const UNBOUND_MAX: Millis = Millis(10_000);
 
 /// An open ledger with the store that its inputs lead to.
 pub struct Ledger {
@@ -40,10 +43,18 @@ pub struct Ledger {
     store: Store,
     /// Time of the newest input; inputs never go back in time, even when the wall clock was set back over a restart.
     newest: Instant,
-    /// When each plate last took part in a shelf event.
-    moved: BTreeMap<PlateId, Instant>,
+    traces: Traces,
     /// Held for as long as the ledger is open: two writers would each miss the other's inputs.
     _lock: File,
+}
+
+/// What sensing needs of the stored inputs when it starts anew.
+#[derive(Default)]
+struct Traces {
+    /// When each plate last took part in a shelf event.
+    moved: BTreeMap<PlateId, Instant>,
+    /// Passages whose track was not known yet.
+    unbound: BTreeMap<MessageId, Passage>,
 }
 
 /// An input on its way into the ledger.
@@ -221,7 +232,7 @@ impl Ledger {
             map,
             policy,
             newest: Instant::default(),
-            moved: BTreeMap::new(),
+            traces: Traces::default(),
             _lock: lock,
         };
         ledger.replay()?;
@@ -269,7 +280,7 @@ impl Ledger {
             let at = entry.at.max(self.newest);
             let Some(id) = insert(&transaction, path, &self.source, at, entry)? else { continue };
             self.newest = at;
-            note_moves(&mut self.moved, &entry.input);
+            self.traces.note(&entry.input);
             self.store.handle(at, &id, &entry.input, &mut commands);
             for command in commands.drain(..) {
                 perform(&transaction, path, &self.outbox, at, &command)?;
@@ -287,7 +298,7 @@ impl Ledger {
         let mut caused = Vec::new();
         let mut commands = Vec::new();
         self.newest = Instant::default();
-        self.moved.clear();
+        self.traces = Traces::default();
         {
             let mut statement = self
                 .connection
@@ -297,7 +308,7 @@ impl Ledger {
             while let Some(row) = rows.next().map_err(failed)? {
                 let (id, at, input) = schema::read_event(path, row)?;
                 self.newest = at;
-                note_moves(&mut self.moved, &input);
+                self.traces.note(&input);
                 store.handle(at, &id, &input, &mut commands);
                 caused.extend(commands.drain(..).map(|command| (at, command)));
             }
@@ -337,12 +348,17 @@ impl Ledger {
             let (plate, tenths, at) = row.map_err(failed)?;
             // A plate that was renamed away, or written by a newer map, has no use for its level.
             let Ok(plate) = PlateId::try_from(plate) else { continue };
-            let moved = self.moved.get(&plate).is_some_and(|moved| moved.0 >= at.unsigned_abs());
+            let moved = self.traces.moved.get(&plate).is_some_and(|moved| moved.0 >= at.unsigned_abs());
             if !moved {
                 baselines.insert(plate, Mass(tenths));
             }
         }
         Ok(baselines)
+    }
+
+    /// Passages of the last seconds before `now` whose person was still looked for when cartd ended.
+    pub fn unbound(&self, now: Instant) -> impl Iterator<Item = &Passage> {
+        self.traces.unbound.values().filter(move |passage| now.since(passage.at) <= UNBOUND_MAX)
     }
 
     /// Keeps levels at which plates have rested since `at`, so that a change while cartd is down is found afterwards
@@ -391,6 +407,17 @@ impl Ledger {
         self.outbox.ack_topic()
     }
 
+    /// Lets the file grow to `pages` pages of 4096 bytes at most, but never below its size: an operator's bound on
+    /// the state partition, and a test's full disk.
+    ///
+    /// # Errors
+    /// When the bound cannot be set.
+    pub fn limit_pages(&self, pages: u32) -> Result<(), Error> {
+        self.connection
+            .query_row(&format!("PRAGMA max_page_count = {}", pages.max(1)), [], |_| Ok(()))
+            .map_err(|source| Error::access(&self.path, "bound the file", source))
+    }
+
     /// Number of inputs accepted so far.
     ///
     /// # Errors
@@ -408,6 +435,35 @@ impl Ledger {
     /// When the file cannot be read.
     pub fn receipts(&self) -> Result<Vec<Receipt>, Error> {
         schema::read_receipts(&self.path, &self.connection)
+    }
+}
+
+impl Traces {
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::Evidence(Evidence::Shelf(event)) => {
+                self.moved.extend(event.steps.iter().map(|step| (step.plate, step.to)));
+            }
+            Input::Evidence(
+                Evidence::Entered { passage, track: None } | Evidence::Left { passage, track: None },
+            ) => {
+                self.unbound.insert(passage.id.clone(), passage.clone());
+                // Nobody looks for the person of an old passage any more.
+                self.unbound.retain(|_, other| passage.at.since(other.at) <= UNBOUND_MAX);
+            }
+            Input::Evidence(Evidence::Bound { passage, .. }) => {
+                self.unbound.remove(passage);
+            }
+            Input::Evidence(
+                Evidence::Entered { track: Some(_), .. }
+                | Evidence::Left { track: Some(_), .. }
+                | Evidence::Continued { .. }
+                | Evidence::Watermark { .. },
+            )
+            | Input::Decision(_)
+            | Input::Tick
+            | Input::Close => {}
+        }
     }
 }
 
@@ -493,14 +549,6 @@ fn performed_id(command: &Command) -> String {
         Command::Settle(receipt) => format!("receipt {}", receipt.id),
         Command::Review(review) => format!("review {}", review.event),
         Command::Close(closed) => format!("closed {}", closed.id),
-    }
-}
-
-fn note_moves(moved: &mut BTreeMap<PlateId, Instant>, input: &Input) {
-    if let Input::Evidence(Evidence::Shelf(event)) = input {
-        for step in &event.steps {
-            moved.insert(step.plate, step.to);
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::cart::Evidence;
 use engine::cart::sense::Sensing;
-use engine::message::{Ack, FloorView, HealthState, Passage, ReviewDecision, topic};
+use engine::message::{Ack, FloorView, HealthState, Passage, ReviewDecision, SessionState, topic};
 use engine::session::{Input, Policy};
 use engine::store::{BadStoreMap, StoreMap};
 use engine::time::{Instant, Millis};
@@ -114,7 +114,13 @@ where
     tasks.spawn(pay(settings.payment.clone(), charges_out, answers_in));
 
     let ledger = open(&settings, &map, &clock).await?;
-    let sensing = Sensing::new(&map, &ledger.baselines()?);
+    let now = clock.now();
+    let mut sensing = Sensing::new(&map, &ledger.baselines()?);
+    let sessions = ledger.store().view(now).sessions;
+    let shopping = sessions.into_iter().filter(|session| session.state == SessionState::Shopping);
+    sensing.inside(shopping.flat_map(|session| session.tracks));
+    // Sensing tells of these again, which the ledger passes over, and then whose they were, which it does not.
+    ledger.unbound(now).for_each(|passage| sensing.passage(passage));
     let mut cartd = Cartd {
         ledger: Some(ledger),
         sensing,

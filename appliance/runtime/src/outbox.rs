@@ -14,7 +14,8 @@ use crate::bus::Bus;
 
 /// Pause before a message is sent again.
 pub const RESEND: Millis = Millis(2_000);
-/// Messages under way at once; the rest wait in the table.
+/// Messages of one topic under way at once; the rest wait in the table. One topic without a receiver holds up no
+/// other.
 const WINDOW: usize = 64;
 
 /// The sending half. It holds no connection: callers pass the one whose transaction it takes part in.
@@ -102,8 +103,8 @@ impl Outbox {
         Ok(id)
     }
 
-    /// Stores a message whose id is its content's own, inside the caller's transaction. The id's source must be this
-    /// sender's name and an epoch (`sender.epoch/…`), or acknowledgements go astray.
+    /// Stores a message whose id is its content's own, inside the caller's transaction. It must end in this sender's
+    /// name, an epoch and a number (`receipt/visit/sender.epoch/number`), or acknowledgements go astray.
     ///
     /// # Errors
     /// When it cannot be stored, or a message with this id waits already; the caller must roll back.
@@ -128,8 +129,8 @@ impl Outbox {
     /// # Errors
     /// When the waiting messages cannot be read.
     pub fn send_due(&mut self, connection: &Connection, bus: &Bus, now: Instant) -> Result<(), Error> {
-        let waiting = read_window(connection)
-            .map_err(|source| Error::Read { sender: self.sender.clone(), source })?;
+        let waiting =
+            read_window(connection).map_err(|source| Error::Read { sender: self.sender.clone(), source })?;
         for (id, topic, body) in waiting {
             let fresh = self.sent.get(&id).is_some_and(|sent| now.since(*sent) < RESEND);
             if !fresh {
@@ -171,10 +172,11 @@ impl Outbox {
     }
 }
 
-/// The acknowledgement topic of the sender of a message: receivers answer there.
+/// The acknowledgement topic of the sender of a message: receivers answer there. Ids are `sender.epoch/number`, with or
+/// without words before them that say what they name (`receipt/visit/cartd.7/12`).
 #[must_use]
 pub fn ack_topic_of(id: &MessageId) -> String {
-    let source = id.0.split('/').next().unwrap_or_default();
+    let source = id.0.rsplit('/').nth(1).unwrap_or(&id.0);
     let sender = source.rsplit_once('.').map_or(source, |(sender, _)| sender);
     format!("{}/{sender}", topic::ACK)
 }
@@ -183,6 +185,7 @@ fn open_tables(connection: &Connection, now: Instant) -> rusqlite::Result<i64> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS outbox (
              number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, topic TEXT NOT NULL, body TEXT NOT NULL);
+         CREATE INDEX IF NOT EXISTS outbox_by_topic ON outbox (topic, number);
          CREATE TABLE IF NOT EXISTS outbox_epoch (epoch INTEGER NOT NULL);",
     )?;
     let epoch = connection.query_row("SELECT epoch FROM outbox_epoch", [], |row| row.get(0)).optional()?;
@@ -194,13 +197,23 @@ fn open_tables(connection: &Connection, now: Instant) -> rusqlite::Result<i64> {
 }
 
 fn read_window(connection: &Connection) -> rusqlite::Result<Vec<(MessageId, String, Value)>> {
+    let mut topics = connection.prepare_cached("SELECT DISTINCT topic FROM outbox")?;
+    let topics = topics.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     let mut statement = connection
-        .prepare_cached("SELECT id, topic, body FROM outbox ORDER BY number LIMIT ?1")?;
-    let rows = statement.query_map(params![WINDOW as i64], |row| {
-        let body: String = row.get(2)?;
-        Ok((MessageId(row.get(0)?), row.get(1)?, serde_json::from_str(&body).unwrap_or(Value::Null)))
-    })?;
-    rows.collect()
+        .prepare_cached("SELECT number, id, body FROM outbox WHERE topic = ?1 ORDER BY number LIMIT ?2")?;
+    let mut window = Vec::new();
+    for topic in topics {
+        let rows = statement.query_map(params![topic, WINDOW as i64], |row| {
+            let (number, body): (i64, String) = (row.get(0)?, row.get(2)?);
+            let body = serde_json::from_str(&body).unwrap_or(Value::Null);
+            Ok((number, (MessageId(row.get(1)?), topic.clone(), body)))
+        })?;
+        for row in rows {
+            window.push(row?);
+        }
+    }
+    window.sort_by_key(|(number, _)| *number);
+    Ok(window.into_iter().map(|(_, message)| message).collect())
 }
 
 #[cfg(test)]
@@ -235,5 +248,32 @@ mod tests {
         assert_eq!(outbox.waiting(&connection).expect("counted"), 0);
         let next = outbox.push(&connection, "t", |id| id.clone()).expect("stored");
         assert_eq!(next.0, "gated-1.7/2", "numbers are never used again");
+    }
+
+    #[test]
+    fn a_topic_that_nobody_acknowledges_holds_up_no_other() {
+        let connection = Connection::open_in_memory().expect("opens");
+        let bus = Bus::local();
+        let mut heard = bus.subscribe("wanted");
+        let mut outbox = Outbox::open(&connection, "cartd", Instant(7)).expect("opens");
+        for _ in 0..2 * WINDOW {
+            outbox.push(&connection, "unwanted", |id| id).expect("stored");
+        }
+        outbox.push_as(&connection, "wanted", &"receipt/visit/cartd.7/9".into(), &5).expect("stored");
+        outbox.send_due(&connection, &bus, Instant(100)).expect("sent");
+        assert_eq!(heard.try_recv().expect("sent").parse::<i32>().expect("a number"), 5);
+    }
+
+    #[test]
+    fn acknowledgements_find_the_sender_of_any_id() {
+        for (id, topic) in [
+            ("gated-1.7/5", "stile/ack/gated-1"),
+            ("receipt/visit/cartd.18/3", "stile/ack/cartd"),
+            ("cartd.18/3.1", "stile/ack/cartd"),
+            ("nonsense", "stile/ack/nonsense"),
+            ("", "stile/ack/"),
+        ] {
+            assert_eq!(ack_topic_of(&id.into()), topic, "{id}");
+        }
     }
 }
