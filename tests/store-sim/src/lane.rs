@@ -8,7 +8,9 @@ use engine::units::LaneId;
 use crate::layout::{FENCE_Y, MOUTH_Y};
 
 /// A turnstile stays unlocked this long for somebody who does not come (manuals: waiting time 5 or 8 s).
-const WAIT_SECONDS: f64 = 5.0;
+const WAIT_SECONDS: f64 = 8.0;
+/// Somebody this near to the passage line is seen by the detector between the wings, metres.
+const DETECTOR_REACH: f64 = 0.3;
 /// The passage sensor reports for this long.
 const SENSE_SECONDS: f64 = 0.25;
 /// Shoppers hold their code here, this far before the passage line.
@@ -27,10 +29,8 @@ pub struct Lane {
     pub queue: VecDeque<u32>,
     /// People on their way out through it, first first.
     pub leaving: VecDeque<u32>,
-    /// The unlock output, as last told.
-    unlocked: bool,
-    /// When it last became active, unless somebody has used it.
-    permit: Option<f64>,
+    /// When the unlock output became active, once for each person it still lets in: controllers count pulses.
+    permits: VecDeque<f64>,
     inward_until: f64,
     outward_until: f64,
     built_in: Option<f64>,
@@ -54,20 +54,16 @@ impl Lane {
             x,
             queue: VecDeque::new(),
             leaving: VecDeque::new(),
-            unlocked: false,
-            permit: None,
+            permits: VecDeque::new(),
             inward_until: -1.0,
             outward_until: -1.0,
             built_in: None,
         }
     }
 
-    /// The unlock output of the entry direction is so, at `now` seconds. Its rise lets one person in.
-    pub fn unlock(&mut self, active: bool, now: f64) {
-        if active && !self.unlocked {
-            self.permit = Some(now);
-        }
-        self.unlocked = active;
+    /// A pulse on the unlock output of the entry direction at `now` seconds lets one more person in.
+    pub fn unlock(&mut self, now: f64) {
+        self.permits.push_back(now);
     }
 
     /// The built-in gate: opens for everybody a moment after a code is shown.
@@ -77,26 +73,28 @@ impl Lane {
 
     /// Advances to `now`.
     pub fn step(&mut self, now: f64) {
-        if self.permit.is_some_and(|since| now - since > WAIT_SECONDS) {
-            self.permit = None;
+        if self.permits.back().is_some_and(|since| now - since > WAIT_SECONDS) {
+            self.permits.clear();
         }
         if self.built_in.is_some_and(|at| now >= at) {
             self.built_in = None;
-            self.permit = Some(now);
+            self.permits.push_back(now);
         }
     }
 
-    /// When the barrier unlocked for whoever comes next.
+    /// When the barrier last unlocked for whoever comes next.
     #[must_use]
     pub fn permit(&self) -> Option<f64> {
-        self.permit
+        self.permits.back().copied()
     }
 
     /// Somebody goes through.
     pub fn pass(&mut self, direction: Direction, now: f64) {
         match direction {
             Direction::Entry => {
-                self.permit = None;
+                self.permits.pop_front();
+                // Who is not through within the waiting time of the newest pulse stays out.
+                self.permits.iter_mut().for_each(|since| *since = now);
                 self.inward_until = now + SENSE_SECONDS;
             }
             Direction::Exit => self.outward_until = now + SENSE_SECONDS,
@@ -110,6 +108,12 @@ impl Lane {
             Direction::Entry => now < self.inward_until,
             Direction::Exit => now < self.outward_until,
         }
+    }
+
+    /// Whether somebody at `y` stands between the wings.
+    #[must_use]
+    pub fn detects(y: f64) -> bool {
+        (y - FENCE_Y).abs() < DETECTOR_REACH
     }
 
     /// Place in the queue on the street, metres.
@@ -138,15 +142,25 @@ mod tests {
     #[test]
     fn an_unlock_lets_one_person_in_and_lapses() {
         let mut lane = Lane::new(LaneId::from("entry-1"), 2.0);
-        lane.unlock(true, 1.0);
-        lane.unlock(true, 1.5);
+        lane.unlock(1.0);
         assert_eq!(lane.permit(), Some(1.0));
         lane.pass(Direction::Entry, 2.0);
         assert_eq!(lane.permit(), None);
         assert!(lane.senses(Direction::Entry, 2.1) && !lane.senses(Direction::Exit, 2.1));
-        lane.unlock(false, 2.1);
-        lane.unlock(true, 3.0);
-        lane.step(8.1);
+        lane.unlock(3.0);
+        lane.step(11.1);
+        assert_eq!(lane.permit(), None);
+    }
+
+    #[test]
+    fn two_pulses_let_two_people_in() {
+        let mut lane = Lane::new(LaneId::from("entry-1"), 2.0);
+        lane.unlock(1.0);
+        lane.unlock(1.5);
+        lane.pass(Direction::Entry, 2.0);
+        lane.step(9.0);
+        assert!(lane.permit().is_some());
+        lane.pass(Direction::Entry, 9.0);
         assert_eq!(lane.permit(), None);
     }
 }

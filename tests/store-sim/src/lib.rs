@@ -7,11 +7,13 @@
 mod act;
 pub mod body;
 pub mod catalogue;
+pub mod devices;
 pub mod dice;
 pub mod errand;
 pub mod fault;
 pub mod lane;
 pub mod layout;
+pub mod oracle;
 pub mod path;
 pub mod phone;
 pub mod render;

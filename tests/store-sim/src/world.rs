@@ -101,11 +101,15 @@ impl World {
         let layout = Layout::new(options.seed);
         let grid = Grid::new(&layout.map);
         let shelves = Shelves::stocked(&layout, options.shoppers, options.seed);
-        let lanes = layout.map.lanes.iter().map(|lane| Lane::new(lane.id.clone(), lane.position[0])).collect();
+        let lanes =
+            layout.map.lanes.iter().map(|lane| Lane::new(lane.id.clone(), lane.position[0])).collect();
         let office = Office::new(options.seed);
         let span = Millis((f64::from(options.shoppers) * options.arrival_seconds * 1000.0) as u64 + 60_000);
-        let faults =
-            if options.faults { fault::schedule(&layout, options.seed, options.start, span) } else { Vec::new() };
+        let faults = if options.faults {
+            fault::schedule(&layout, options.seed, options.start, span)
+        } else {
+            Vec::new()
+        };
         let mut world = Self {
             options,
             layout,
@@ -217,7 +221,8 @@ impl World {
     /// Whether everyone has come and gone.
     #[must_use]
     pub fn finished(&self) -> bool {
-        let gone = |person: &Option<Person>| person.as_ref().is_none_or(|person| person.activity == Activity::Gone);
+        let gone =
+            |person: &Option<Person>| person.as_ref().is_none_or(|person| person.activity == Activity::Gone);
         self.arrivals.is_empty() && self.people.iter().all(gone)
     }
 
@@ -232,11 +237,11 @@ impl World {
         self.open_gate = true;
     }
 
-    /// Tells the level of a lane's unlock output in the entry direction.
-    pub fn set_unlocked(&mut self, lane: &LaneId, active: bool) {
+    /// Tells of a pulse on a lane's unlock output in the entry direction.
+    pub fn unlock(&mut self, lane: &LaneId) {
         let now = self.seconds();
         if let Some(lane) = self.lanes.iter_mut().find(|other| other.id == *lane) {
-            lane.unlock(active, now);
+            lane.unlock(now);
         }
     }
 
@@ -250,6 +255,24 @@ impl World {
     pub fn passage(&self, lane: &LaneId, direction: Direction) -> bool {
         let lane = self.lanes.iter().find(|other| other.id == *lane);
         lane.is_some_and(|lane| lane.senses(direction, self.seconds()))
+    }
+
+    /// Whether somebody stands between the wings of a lane.
+    #[must_use]
+    pub fn detects(&self, lane: &LaneId) -> bool {
+        let index = self.lanes.iter().position(|other| other.id == *lane);
+        self.present().any(|person| match person.activity {
+            Activity::Crossing { lane, .. } => Some(lane) == index && Lane::detects(person.position[1]),
+            Activity::Queueing
+            | Activity::ReadyingPhone { .. }
+            | Activity::Showing { .. }
+            | Activity::Deciding { .. }
+            | Activity::Walking(_)
+            | Activity::Turning { .. }
+            | Activity::Acting { .. }
+            | Activity::WalkingOff
+            | Activity::Gone => false,
+        })
     }
 
     /// Steps the world up to `now`.
@@ -361,7 +384,8 @@ impl World {
         for (place, mut person) in arrival.people.into_iter().enumerate() {
             self.lanes[lane].queue.push_back(person.id);
             let last = self.lanes[lane].queue_place(self.lanes[lane].queue.len());
-            person.position = [last[0] + 0.3 * person.dice.between(-1.0, 1.0), last[1] - 0.8 - 0.5 * place as f64];
+            person.position =
+                [last[0] + 0.3 * person.dice.between(-1.0, 1.0), last[1] - 0.8 - 0.5 * place as f64];
             person.heading = std::f64::consts::FRAC_PI_2;
             let id = person.id as usize;
             self.people[id] = Some(person);
@@ -393,7 +417,9 @@ impl World {
             }
             Activity::Acting { acts, spent } => self.perform(person, acts, spent),
             Activity::WalkingOff => {
-                if person.stride_to([person.position[0] - 0.6, -3.0], person.pace) || person.position[1] < -2.5 {
+                if person.stride_to([person.position[0] - 0.6, -3.0], person.pace)
+                    || person.position[1] < -2.5
+                {
                     Activity::Gone
                 } else {
                     Activity::WalkingOff
@@ -420,7 +446,8 @@ impl World {
             return Activity::Queueing;
         }
         // Companions count on being let in on the first code, and take out a phone only when they are not.
-        let left = if person.member == 0 { person.dice.between(0.4, 1.6) } else { person.dice.between(2.5, 3.5) };
+        let left =
+            if person.member == 0 { person.dice.between(0.4, 1.6) } else { person.dice.between(2.5, 3.5) };
         Activity::ReadyingPhone { left }
     }
 
@@ -576,7 +603,10 @@ pub(crate) fn is_inside(person: &Person) -> bool {
         | Activity::Showing { .. }
         | Activity::WalkingOff
         | Activity::Gone => false,
-        Activity::Deciding { .. } | Activity::Walking(_) | Activity::Turning { .. } | Activity::Acting { .. } => true,
+        Activity::Deciding { .. }
+        | Activity::Walking(_)
+        | Activity::Turning { .. }
+        | Activity::Acting { .. } => true,
     }
 }
 
