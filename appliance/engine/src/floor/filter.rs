@@ -14,7 +14,7 @@ pub(super) const HEAD_RANGE: [f64; 2] = [0.7, 2.15];
 const ACCELERATION: f64 = 0.8;
 /// The head bows and rises about the stature: an Ornstein-Uhlenbeck process of this time (s) and spread (m).
 const BOW_TIME: f64 = 3.0;
-const BOW_SD: f64 = 0.15;
+const BOW_SD: f64 = 0.1;
 /// Whom no camera sees slows down: people without detections stand at a shelf more often than they march on.
 const COAST_TIME: f64 = 0.8;
 /// Errors that more frames of one camera do not average out (calibration, sway of the head), metres.

@@ -36,7 +36,7 @@ const GATE: f64 = 11.8;
 const UNASSIGNED: f64 = 26.0;
 /// A track unseen for longer is not extended frame by frame: its gate would swallow other people. It waits for a
 /// candidate that fits (see [`Ruling`]).
-const FRESH: Millis = Millis(1000);
+const FRESH: Millis = Millis(500);
 /// A camera that has sent nothing for this long does not count as covering a place.
 const SILENT: Millis = Millis(1000);
 /// Candidates kept at a time; a broken detector cannot take more.
@@ -159,7 +159,7 @@ impl Tracker {
             track.predict(now);
             let position = [track.filter.mean[0], track.filter.mean[1]];
             if self.place.may_hold(position) {
-                self.candidates.push(Candidate::new(track, live(position)));
+                self.candidates.push(Candidate::new(track, live(position), tracks));
             }
         }
 
@@ -208,30 +208,29 @@ impl Tracker {
         let now = self.now;
         let mut index = 0;
         while index < self.candidates.len() {
-            let candidate = &self.candidates[index];
-            match self.place.rule(candidate, &self.tracks, now) {
-                Ruling::Wait => {
-                    index += 1;
-                    continue;
-                }
-                Ruling::Drop => {
-                    self.candidates.swap_remove(index);
-                }
-                Ruling::New => {
+            let ruling = self.place.rule(&self.candidates[index], &self.tracks, now);
+            if ruling == Ruling::Wait {
+                index += 1;
+                continue;
+            }
+            let candidate = self.candidates.swap_remove(index);
+            let (id, perhaps) = match ruling {
+                Ruling::Wait | Ruling::Drop => continue,
+                Ruling::New { perhaps } => {
                     let id = TrackId(self.next);
                     self.next += 1;
-                    let candidate = self.candidates.swap_remove(index);
                     self.tracks.insert(id, candidate.track);
+                    (id, perhaps)
                 }
                 Ruling::Again { track: id, perhaps } => {
-                    let candidate = self.candidates.swap_remove(index);
                     if let Some(track) = self.tracks.get_mut(&id) {
                         track.resume(candidate.track);
                     }
-                    for other in perhaps {
-                        self.tangles.confuse(&self.tracks, id, other);
-                    }
+                    (id, perhaps)
                 }
+            };
+            for other in perhaps {
+                self.tangles.confuse(&self.tracks, id, other);
             }
         }
     }

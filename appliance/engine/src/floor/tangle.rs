@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nalgebra::{Matrix2, Vector2};
+
+use super::GATE;
 use super::track::{Stature, Track};
 use crate::time::{Instant, Millis};
 use crate::units::TrackId;
@@ -11,20 +14,22 @@ use crate::units::TrackId;
 const TOUCH: f64 = 0.5;
 /// Heads farther apart than this are apart, metres.
 const APART: f64 = 1.0;
-/// Squared Mahalanobis distance of two tracks below which a swap may have gone unnoticed.
-const AMBIGUOUS: f64 = 9.0;
-/// And above which they stand apart for certain.
+/// Squared Mahalanobis distance of two tracks above which they stand apart for certain.
 const CERTAIN: f64 = 25.0;
 /// Unseen for longer, a track waits for a candidate and cannot be swapped frame by frame.
-const LOST: Millis = Millis(2000);
+const LOST: Millis = Millis(6000);
+/// Noise of one detection on the floor, metres.
+const DETECTION_SD: f64 = 0.05;
 /// Seen within this time, a track is being followed.
 const FOLLOWED: Millis = Millis(300);
 /// Spread of a learnt stature against another of the same person, metres: posture, shoes on other floors of the lens.
-const STATURE_SD: f64 = 0.04;
+const STATURE_SD: f64 = 0.03;
 /// Log likelihood ratio that settles who is who: one error in a hundred.
 const SETTLED: f64 = 4.6;
-/// Corrections after which a stature is worth comparing (about two seconds of several cameras).
-const STATURE_COUNT: u32 = 40;
+/// Minus log likelihood of a stature beyond which it is another person's: three standard deviations.
+const MISFIT_MAX: f64 = 4.5;
+/// Corrections after which a stature is worth comparing (about a second of three cameras).
+const STATURE_COUNT: u32 = 30;
 
 /// All pairs in doubt.
 #[derive(Clone, Debug, Default)]
@@ -69,19 +74,16 @@ impl Tangles {
                 if distance < APART {
                     crowded.extend([a, b]);
                 }
-                if distance >= APART || lost {
+                if lost {
                     continue;
                 }
-                let together = first.filter.position_covariance() + second.filter.position_covariance();
-                let ambiguous = together
-                    .try_inverse()
-                    .is_none_or(|inverse| (away.transpose() * inverse * away)[0] < AMBIGUOUS);
+                let ambiguous = [first, second].into_iter().all(|track| track.might_be_at(away));
                 if let Some(contact) = self.0.get_mut(&(a, b)) {
                     contact.ambiguous |= ambiguous;
                     if ambiguous {
                         contact.after = [Stature::UNKNOWN; 2];
                     }
-                } else if distance < TOUCH {
+                } else if distance < TOUCH || ambiguous {
                     self.0.insert((a, b), Contact::new(first, second, ambiguous));
                 }
             }
@@ -112,35 +114,32 @@ impl Tangles {
         let mut settled = Vec::new();
         let mut swapped = Vec::new();
         for (&(a, b), contact) in &mut self.0 {
-            let (Some(first), Some(second)) = (tracks.get(&a), tracks.get(&b)) else { continue };
-            let followed = now.since(first.seen).max(now.since(second.seen)) <= FOLLOWED;
-            let away = first.filter.position() - second.filter.position();
-            let together = first.filter.position_covariance() + second.filter.position_covariance();
-            let certain = together
-                .try_inverse()
-                .is_some_and(|inverse| (away.transpose() * inverse * away)[0] > CERTAIN);
-            if !followed || !certain || away.norm() <= APART {
+            let pair = [tracks.get(&a), tracks.get(&b)];
+            if let [Some(first), Some(second)] = pair {
+                let away = first.filter.position() - second.filter.position();
+                let together = first.filter.position_covariance() + second.filter.position_covariance();
+                let certain = together
+                    .try_inverse()
+                    .is_some_and(|inverse| (away.transpose() * inverse * away)[0] > CERTAIN);
+                if !certain || away.norm() <= APART {
+                    continue;
+                }
+            }
+            if pair.iter().flatten().any(|track| now.since(track.seen) > FOLLOWED) {
                 continue;
             }
-            if !contact.ambiguous {
-                settled.push((a, b));
-                continue;
-            }
-            for (stature, track) in contact.after.iter_mut().zip([first, second]) {
-                if !track.crowded && track.seen == now {
+            for (stature, track) in contact.after.iter_mut().zip(pair) {
+                if let Some(track) = track.filter(|track| !track.crowded && track.seen == now) {
                     stature.learn(track.filter.mean[4]);
                 }
             }
-            let known = contact.before.iter().chain(&contact.after).all(|stature| stature.count >= STATURE_COUNT);
-            let [before, after] =
-                [contact.before, contact.after].map(|[first, second]| first.mean - second.mean);
-            // The quadratic terms of the two hypotheses cancel but for this product.
-            let ratio = before * after / STATURE_SD.powi(2);
-            if known && ratio.abs() > SETTLED {
+            let ratio = contact.certainty(pair.map(|track| track.is_some()));
+            if ratio.is_some_and(|ratio| ratio > SETTLED || (ratio > -SETTLED && !contact.ambiguous)) {
                 settled.push((a, b));
-                if ratio < 0.0 {
-                    swapped.push((a, b));
-                }
+            }
+            if ratio.is_some_and(|ratio| ratio < -SETTLED) && pair.iter().all(Option::is_some) {
+                settled.push((a, b));
+                swapped.push((a, b));
             }
         }
         for pair in settled {
@@ -164,7 +163,42 @@ impl Tangles {
     }
 }
 
+impl Track {
+    /// Whether the next detection of this track's person might as well be so far `away`. A swap needs that of both:
+    /// one who is well seen takes no other's place.
+    fn might_be_at(&self, away: Vector2<f64>) -> bool {
+        let spread = self.filter.position_covariance() + Matrix2::identity() * DETECTION_SD.powi(2);
+        spread.try_inverse().is_none_or(|inverse| (away.transpose() * inverse * away)[0] < GATE)
+    }
+}
+
 impl Contact {
+    /// Log likelihood ratio of having stayed themselves against having swapped, by the statures of those `present`;
+    /// `None` while too little is learnt since they parted.
+    fn certainty(&self, present: [bool; 2]) -> Option<f64> {
+        let long_enough = |stature: &Stature| stature.count >= STATURE_COUNT;
+        if self.after.iter().zip(present).any(|(stature, present)| present && !long_enough(stature)) {
+            return None;
+        }
+        if !self.before.iter().all(long_enough) {
+            return Some(0.0);
+        }
+        let misfit = |after: f64, before: f64| (after - before).powi(2) / (2.0 * STATURE_SD.powi(2));
+        let (mut stayed, mut swapped) = (Vec::new(), Vec::new());
+        for index in (0..2).filter(|index| present[*index]) {
+            let after = self.after[index].mean;
+            stayed.push(misfit(after, self.before[index].mean));
+            swapped.push(misfit(after, self.before[1 - index].mean));
+        }
+        let ratio = swapped.iter().sum::<f64>() - stayed.iter().sum::<f64>();
+        let likelier = if ratio > 0.0 { stayed } else { swapped };
+        // Where neither fits, a third person is involved, and the pair alone proves nothing.
+        if likelier.iter().any(|misfit| *misfit > MISFIT_MAX) {
+            return None;
+        }
+        Some(ratio)
+    }
+
     fn new(first: &Track, second: &Track, ambiguous: bool) -> Self {
         Self {
             ambiguous,

@@ -16,6 +16,12 @@ use crate::units::{CameraId, TrackId};
 const COASTS_AFTER: Millis = Millis(400);
 /// A candidate unseen for longer was a false alarm.
 const CANDIDATE_PATIENCE: Millis = Millis(600);
+/// Detections that happen to agree for a moment are no person yet.
+const CANDIDATE_AGE: Millis = Millis(150);
+/// Shoppers do not run faster, m/s; a candidate that does mixes two people's detections.
+const SPEED_MAX: f64 = 2.5;
+/// Explanations of a newcomer that are this much less likely (in log likelihood) are still kept in mind.
+const DOUBT: f64 = 4.0;
 /// Half the width of a lane's zone, metres: the passage line and those who queue beside it.
 const LANE_REACH: f64 = 1.5;
 /// People do not stand closer than this, head to head, metres: a second track there is the same person.
@@ -51,10 +57,13 @@ pub(super) struct Stature {
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub track: Track,
+    birthplace: [f64; 2],
     /// Frames in which a followed person close by was seen as well.
     beside: u32,
     /// Frames in which no other living camera covered the place.
     alone: u32,
+    /// Corrections of each track when this candidate began.
+    before: BTreeMap<TrackId, u32>,
 }
 
 /// What to do with a candidate.
@@ -64,8 +73,8 @@ pub(super) enum Ruling {
     Wait,
     /// A false alarm.
     Drop,
-    /// Somebody new.
-    New,
+    /// Somebody new, or, less likely, one of those who wait to be seen again.
+    New { perhaps: Vec<TrackId> },
     /// A track that was waiting to be seen again, and others nearly as likely.
     Again { track: TrackId, perhaps: Vec<TrackId> },
 }
@@ -165,8 +174,17 @@ impl Track {
 }
 
 impl Candidate {
-    pub fn new(track: Track, coverage: usize) -> Self {
-        Self { track, beside: 0, alone: u32::from(coverage <= 1) }
+    pub fn new(track: Track, coverage: usize, tracks: &BTreeMap<TrackId, Track>) -> Self {
+        let before = tracks.iter().map(|(id, track)| (*id, track.hits)).collect();
+        let birthplace = track.filter.position().into();
+        Self { track, birthplace, beside: 0, alone: u32::from(coverage <= 1), before }
+    }
+
+    /// Whether a track has hardly been seen since this candidate began, so that the two may be one person. A few
+    /// false alarms in the track's wide gate do not count.
+    fn may_be(&self, id: TrackId, track: &Track) -> bool {
+        let before = self.before.get(&id).copied().unwrap_or(0);
+        4 * track.hits.saturating_sub(before) <= self.track.hits
     }
 
     /// Notes the circumstances of a frame that saw the candidate.
@@ -202,7 +220,9 @@ impl Place {
             return Ruling::Wait;
         }
         let height = track.filter.mean[4];
-        if !(HEAD_RANGE[0] + 0.05..HEAD_RANGE[1] - 0.05).contains(&height) {
+        let plausible = (HEAD_RANGE[0] + 0.05..HEAD_RANGE[1] - 0.05).contains(&height)
+            && track.filter.velocity().norm() < SPEED_MAX;
+        if !plausible || now.since(track.born) < CANDIDATE_AGE {
             return Ruling::Wait;
         }
         let near = tracks
@@ -217,26 +237,28 @@ impl Place {
             .lanes
             .iter()
             .filter(|lane| lane.entry)
-            .map(|lane| lane.distance(position))
+            .map(|lane| lane.distance(candidate.birthplace))
             .fold(f64::INFINITY, f64::min);
         // Costs are minus log likelihoods. Somebody new and unseen in the lane is the less likely the farther away
         // they appear.
-        let new = 1.5 + 2.0 * (lane - 1.0).clamp(0.0, 4.0);
+        let new = 1.5 + 4.0 * (lane - 1.0).clamp(0.0, 2.0);
         let mut again: Vec<(f64, TrackId)> = tracks
             .iter()
-            .filter(|(_, waiting)| waiting.seen <= track.born)
+            // Who comes from the street is nobody who waits inside.
+            .filter(|_| !self.is_beyond_a_lane(candidate.birthplace))
+            .filter(|(id, waiting)| candidate.may_be(**id, waiting))
             .filter_map(|(id, waiting)| Some((self.cost_of_being(track, waiting)?, *id)))
             .collect();
         again.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let among = |cost: f64, skip: usize| {
+            again.iter().skip(skip).filter(|other| other.0 < cost + DOUBT).map(|other| other.1).collect()
+        };
         match again.first() {
-            Some(&(cost, id)) if cost < new => {
-                let perhaps = again.iter().skip(1).filter(|other| other.0 < cost + 4.0).map(|other| other.1);
-                Ruling::Again { track: id, perhaps: perhaps.collect() }
-            }
+            Some(&(cost, id)) if cost < new => Ruling::Again { track: id, perhaps: among(cost, 1) },
             // Nobody is missing and no lane is near: only a long look is believed (the tracker may have started
             // with people inside).
             _ if lane > LANE_REACH && (track.hits < 12 || now.since(track.born) < Millis(1000)) => Ruling::Wait,
-            _ => Ruling::New,
+            _ => Ruling::New { perhaps: among(new, 0) },
         }
     }
 
@@ -251,7 +273,7 @@ impl Place {
             return None;
         }
         let reach = (0.4 + 0.7 * gap).min(4.0);
-        let tall = (found.filter.mean[4] - waiting.stature.mean) / if waiting.stature.count > 10 { 0.1 } else { 0.25 };
+        let tall = (found.filter.mean[4] - waiting.stature.mean) / if waiting.stature.count > 10 { 0.08 } else { 0.25 };
         Some(0.5 * (way / reach).powi(2) + 0.5 * tall * tall + (reach / 0.4).ln())
     }
 
