@@ -289,3 +289,64 @@ fn rays(camera: &CameraModel) -> Vec<Vec3> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Figure;
+    use crate::dice::Dice;
+    use crate::layout::Layout;
+
+    /// A grown-up on open floor in the middle of the first camera's picture.
+    fn someone(map: &StoreMap) -> Body {
+        let position = map.cameras[0].model.on_plane([160.0, 110.0], 0.9).expect("meets the floor");
+        Body::pose(&Figure::random_of(1.75, &mut Dice::new(3, 3)), position, 0.4, 0.5, [None, None])
+    }
+
+    #[test]
+    fn one_seed_draws_one_picture() {
+        let map = Layout::new(5).map;
+        let draw = |seed| {
+            let mut out = camera::Rgb::new(0, 0);
+            Renderer::new(&map, 0, seed).frame(&[someone(&map)], &mut out);
+            out
+        };
+        let first = draw(7);
+        assert_eq!((first.width, first.height, first.data.len()), (320, 192, 320 * 192 * 3));
+        assert!(first.data == draw(7).data, "the same seed");
+        assert!(first.data != draw(8).data, "another seed");
+    }
+
+    #[test]
+    fn a_head_is_where_the_camera_model_says() {
+        let map = Layout::new(5).map;
+        let body = someone(&map);
+        let mut renderer = Renderer::new(&map, 0, 7);
+        let mut out = camera::Rgb::new(0, 0);
+        renderer.frame(std::slice::from_ref(&body), &mut out);
+        let [x, y] = renderer.camera().project(body.head).expect("in view");
+        let owner_there = renderer.owners[y as usize * 320 + x as usize];
+        assert_eq!(owner_there, owner(0, Part::Head));
+        let coverage = renderer.coverage();
+        assert!(coverage[&(0, Part::Head)] > 30, "{coverage:?}");
+        renderer.frame(&[], &mut out);
+        assert!(renderer.coverage().is_empty());
+    }
+
+    #[test]
+    fn a_shelf_hides_who_stands_in_it() {
+        let map = Layout::new(5).map;
+        let gondola = &map.gondolas[0];
+        let middle = [0, 1].map(|axis| (gondola.footprint[axis] + gondola.footprint[axis + 2]) / 2.0);
+        let child = Figure::random_of(1.0, &mut Dice::new(3, 3));
+        let child = Body::pose(&child, middle, 0.0, 0.0, [None, None]);
+        let mut seen = 0;
+        for camera in 0..map.cameras.len() {
+            let mut renderer = Renderer::new(&map, camera, 7);
+            renderer.frame(std::slice::from_ref(&child), &mut camera::Rgb::new(0, 0));
+            seen += renderer.coverage().get(&(0, Part::Head)).copied().unwrap_or(0);
+        }
+        // In the open the same head covers hundreds of pixels over the cameras.
+        assert!(seen < 60, "{seen} pixels of a head inside a shelf");
+    }
+}
