@@ -107,8 +107,8 @@ impl Visit {
         let products = stock(&mut dice);
         let mut visit = Self { seconds: 0.0, truth: BTreeMap::new(), products, shoppers: Vec::new(), moves: Vec::new(), seed };
         let mut carts: Vec<Vec<(usize, f64)>> = vec![Vec::new(); count];
-        // What lies on a plate that is not its own: product, grams.
-        let mut misplaced: Vec<(Place, usize, f64)> = Vec::new();
+        // What lies on a plate that is not its own: product, grams, since when.
+        let mut misplaced: Vec<(Place, usize, f64, f64)> = Vec::new();
         let mut walkers: Vec<Walker> = (0..count)
             .map(|index| {
                 let id = (3_000_000_000_000_000_000_u64 + seed * 1000 + index as u64).to_string();
@@ -153,10 +153,11 @@ impl Visit {
         dice: &mut Dice,
         at: f64,
         cart: &mut Vec<(usize, f64)>,
-        misplaced: &mut Vec<(Place, usize, f64)>,
+        misplaced: &mut Vec<(Place, usize, f64, f64)>,
     ) -> Place {
-        if !misplaced.is_empty() && dice.chance(0.35) {
-            let (place, product, grams) = misplaced.swap_remove(dice.below(misplaced.len()));
+        let lying: Vec<usize> = (0..misplaced.len()).filter(|index| misplaced[*index].3 + 3.0 < at).collect();
+        if !lying.is_empty() && dice.chance(0.35) {
+            let (place, product, grams, _) = misplaced.swap_remove(lying[dice.below(lying.len())]);
             cart.push((product, grams));
             self.moved(dice, at, place, -grams);
             return place;
@@ -195,7 +196,7 @@ impl Visit {
         dice: &mut Dice,
         at: f64,
         cart: &mut Vec<(usize, f64)>,
-        misplaced: &mut Vec<(Place, usize, f64)>,
+        misplaced: &mut Vec<(Place, usize, f64, f64)>,
     ) -> Place {
         let (product, grams) = cart.swap_remove(dice.below(cart.len()));
         let (home, plates) = self.products[product].home;
@@ -208,7 +209,7 @@ impl Visit {
         let at_home = (place.gondola, place.shelf) == (home.gondola, home.shelf)
             && (home.plate..home.plate + plates).contains(&place.plate);
         if !at_home {
-            misplaced.push((place, product, grams));
+            misplaced.push((place, product, grams, at));
         }
         self.moved(dice, at, place, grams);
         place

@@ -52,9 +52,41 @@ fn score(seed: u64, shoppers: usize, verbose: bool) -> [u32; 4] {
     if verbose && (right != all || right != taken) {
         eprintln!("seed {seed}, {shoppers} shoppers: truth {:#?} charged {charged:#?}", visit.truth);
         eprintln!("{}", visit.story());
-        eprintln!("{:#?}", replay.reviews);
+        for step in steps(&Recording::read(dir.path()).unwrap()) {
+            eprintln!("{step}");
+        }
+        for review in &replay.reviews {
+            eprintln!("{}", serde_json::to_string(review).unwrap());
+        }
     }
     [right, all, taken, replay.reviews.len() as u32]
+}
+
+/// The shelf events that sensing finds, for a failing seed.
+fn steps(recording: &Recording) -> Vec<String> {
+    let mut sensing = Sensing::new(&recording.map, &BTreeMap::new());
+    let start = recording.readings[0].0;
+    let (mut views, mut readings) = (recording.views.iter().peekable(), recording.readings.iter().peekable());
+    let mut out = Vec::new();
+    for tick in 0..1200 {
+        let now = start.after(Millis(tick * 100));
+        while let Some(view) = views.next_if(|view| view.at <= now) {
+            sensing.floor(view);
+        }
+        while let Some((at, plate, grams)) = readings.next_if(|(at, _, _)| *at <= now) {
+            sensing.grams(*at, *plate, *grams);
+        }
+        for evidence in sensing.poll(now) {
+            let Evidence::Shelf(event) = evidence else { continue };
+            for step in &event.steps {
+                let near: Vec<_> = step.near.iter().map(|near| (near.track.0, near.score)).collect();
+                let (from, to) = (step.from.since(start).as_seconds(), step.to.since(start).as_seconds());
+                out.push(format!("{now:?} {from}-{to} {} {:?} sd {:?} {near:?}", step.plate, step.delta, step.sd));
+            }
+            out.push(String::new());
+        }
+    }
+    out
 }
 
 fn f1([right, all, taken, _]: [u32; 4]) -> f64 {

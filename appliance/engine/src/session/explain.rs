@@ -31,6 +31,9 @@ const SHARED_PRIOR: f64 = -1.2;
 const PICK_PRIOR: f64 = -0.3;
 const PUT_BACK_PRIOR: f64 = -0.5;
 const NOTHING_PRIOR: f64 = -1.9;
+/// A plate beside a great change feels some of it through the shelf: log-prior, and share of the change.
+const ECHO_PRIOR: f64 = -0.5;
+const ECHO: f64 = 0.01;
 /// Put back by someone who does not hold it: handed over before, or its pick-up was missed.
 const OTHERS_CART_PRIOR: f64 = -4.0;
 const NO_CART_PRIOR: f64 = -7.0;
@@ -69,6 +72,8 @@ pub(super) struct Change {
     pub near: BTreeMap<TrackId, f64>,
     /// Log-density of how the change is spread over plates and time, given one explanation.
     pub spread: f64,
+    /// What this plate may feel of a greater change beside it at the same time, grams.
+    pub echo: f64,
 }
 
 /// One product into a cart (or out of it, when negative); `session` is `None` for what no cart held.
@@ -255,10 +260,10 @@ impl Planogram {
 
     /// Log-density of the change if nothing for sale moved: drift, a bump, things of the shoppers' own.
     fn nothing(change: &Change) -> f64 {
-        let width = 3.0 + change.sd;
+        let width = 3.0 + change.sd + change.echo;
         let small = 0.75 * (-change.delta.abs() / width).exp() / (2.0 * width);
-        // A neighbour of a big change takes part of it through the shelf, some grams at most.
-        NOTHING_PRIOR + (small + 0.25 / 4000.0).ln()
+        let prior = if change.echo > 1.0 { ECHO_PRIOR } else { NOTHING_PRIOR };
+        prior + (small + 0.25 / 4000.0).ln() + change.spread
     }
 }
 
@@ -504,12 +509,12 @@ pub(super) fn partitions(id: &MessageId, steps: &[Step]) -> Vec<Vec<Change>> {
     }
     let named = |runs: &Vec<Vec<&Step>>| {
         let name = |index: usize| if runs.len() == 1 { id.clone() } else { MessageId(format!("{id}.{index}")) };
-        runs.iter().enumerate().map(|(index, run)| change(name(index), run)).collect()
+        runs.iter().enumerate().map(|(index, run)| change(name(index), run, steps)).collect()
     };
     parted.iter().map(named).collect()
 }
 
-fn change(id: MessageId, run: &[&Step]) -> Change {
+fn change(id: MessageId, run: &[&Step], all: &[Step]) -> Change {
     let delta = run.iter().map(|step| step.delta.grams()).sum::<f64>();
     let variance = run.iter().map(|step| step.sd.grams().powi(2)).sum::<f64>();
     let size = run.iter().map(|step| step.delta.grams().abs()).sum::<f64>().max(0.1);
@@ -538,7 +543,9 @@ fn change(id: MessageId, run: &[&Step]) -> Change {
     let again = run.len() - plates.len();
     let spread = -joints * size.max(30.0).ln() - again as f64 * 1.5 - (plates.len() - 1) as f64 * 0.5;
     let from = run.iter().map(|step| step.from).min().unwrap_or_default();
-    Change { id, from, delta, sd: variance.sqrt(), plates, near, spread }
+    let others = all.iter().filter(|other| run.iter().all(|step| step.plate != other.plate));
+    let echo = ECHO * others.map(|other| other.delta.grams().abs()).fold(0.0, f64::max);
+    Change { id, from, delta, sd: variance.sqrt(), plates, near, spread, echo }
 }
 
 /// A cart as lines, in order of product; counts of zero and less are no lines.
