@@ -227,6 +227,7 @@ pub fn light(look: &Look, point: Vec3, normal: Vec3) -> f32 {
 pub fn extent(camera: &CameraModel, block: &Block) -> Option<[usize; 4]> {
     let mut least = [f64::INFINITY; 2];
     let mut most = [f64::NEG_INFINITY; 2];
+    let mut seen = 0;
     // Corners and the middles between them: a fisheye bends edges outwards.
     for index in 0..27 {
         let steps = [index % 3, index / 3 % 3, index / 9];
@@ -234,11 +235,17 @@ pub fn extent(camera: &CameraModel, block: &Block) -> Option<[usize; 4]> {
             let share = steps[axis] as f32 / 2.0;
             f64::from(block.least[axis] + (block.most[axis] - block.least[axis]) * share)
         });
-        let pixel = camera.project(point)?;
+        let Some(pixel) = camera.project(point) else { continue };
+        seen += 1;
         for axis in 0..2 {
             least[axis] = least[axis].min(pixel[axis]);
             most[axis] = most[axis].max(pixel[axis]);
         }
+    }
+    match seen {
+        0 => return Some([0; 4]),
+        27 => {}
+        _ => return None,
     }
     let margin = |axis: usize| 2.0 + 0.12 * (most[axis] - least[axis]);
     let size = [f64::from(camera.width), f64::from(camera.height)];
