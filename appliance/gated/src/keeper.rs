@@ -34,10 +34,10 @@ const CLOSED_MAX: i64 = 10_000;
 /// What lanes hand over.
 #[derive(Debug)]
 pub enum Record {
-    /// Somebody went through, and what admission remembers since.
-    Passage { at: Instant, lane: LaneId, direction: Direction, authority: Authority, memory: Memory },
-    /// What admission remembers now.
-    Memory(Memory),
+    /// Somebody went through.
+    Passage { at: Instant, lane: LaneId, direction: Direction, authority: Authority },
+    /// Admission remembers more than before.
+    Admission,
 }
 
 /// An open database with its outbox.
@@ -142,7 +142,7 @@ impl Keeper {
                     if count == 0 {
                         return;
                     }
-                    self.store(std::mem::take(&mut batch)).await;
+                    self.store(&admission, std::mem::take(&mut batch)).await;
                 }
                 message = self.acks.recv() => self.acknowledged(&message).await,
                 message = self.closings.recv() => self.session_closed(&admission, &message).await,
@@ -152,9 +152,12 @@ impl Keeper {
         }
     }
 
-    async fn store(&mut self, records: Vec<Record>) {
+    async fn store(&mut self, admission: &Arc<Mutex<Admission>>, records: Vec<Record>) {
+        let admission = Arc::clone(admission);
         self.with_books(move |books, now, bus| {
-            books.write(now, |book| book.store(&records));
+            // Taken here, not by the lanes, so that an older memory never overwrites a newer one.
+            let memory = lock(&admission).memory();
+            books.write(now, |book| book.store(&records, &memory));
             books.send_due(bus, now);
         })
         .await;
@@ -350,10 +353,10 @@ impl Book {
     }
 
     /// Stores records in one transaction: all or none.
-    fn store(&mut self, records: &[Record]) -> Result<(), Error> {
+    fn store(&mut self, records: &[Record], memory: &Memory) -> Result<(), Error> {
         let transaction = self.connection.transaction().map_err(Error::Write)?;
         for record in records {
-            if let Record::Passage { at, lane, direction, authority, .. } = record {
+            if let Record::Passage { at, lane, direction, authority } = record {
                 self.outbox.push(&transaction, topic::PASSAGE, |id| Passage {
                     id,
                     lane: lane.clone(),
@@ -363,9 +366,7 @@ impl Book {
                 })?;
             }
         }
-        if let Some(Record::Passage { memory, .. } | Record::Memory(memory)) = records.last() {
-            write_memory(&transaction, memory)?;
-        }
+        write_memory(&transaction, memory)?;
         transaction.commit().map_err(Error::Write)
     }
 

@@ -175,14 +175,11 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
                 let _ = self.scanner.device().map(|scanner| scanner.signal(signal));
             }
             Command::Passed { at, direction, authority } => {
-                let mut admission = lock(&self.shared.admission);
                 if let (Direction::Entry, Authority::Grant(grant)) = (direction, &authority) {
-                    admission.passed(grant.member, grant.staff);
+                    lock(&self.shared.admission).passed(grant.member, grant.staff);
                 }
-                let memory = admission.memory();
-                drop(admission);
                 let lane = self.id.clone();
-                self.record(now, Record::Passage { at, lane, direction, authority, memory });
+                self.record(now, Record::Passage { at, lane, direction, authority });
             }
             Command::Lapsed { member, passages } => lock(&self.shared.admission).lapsed(member, passages),
         }
@@ -206,8 +203,7 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
                 if self.turnstile.device().is_some() {
                     self.note_latency(scan.reported);
                 }
-                let memory = lock(&self.shared.admission).memory();
-                self.record(now, Record::Memory(memory));
+                self.record(now, Record::Admission);
             }
             Err(reason) => {
                 tracing::info!(lane = %self.id, ?reason, "credential refused");
