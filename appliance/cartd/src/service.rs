@@ -32,6 +32,9 @@ const STEP: Millis = Millis(100);
 /// Polls between two store views: 5 Hz.
 const STEPS_PER_VIEW: u64 = 2;
 
+/// Polls between two looks at what changes slowly (stuck plates, counts of payments): a second.
+const STEPS_PER_LOOK: u64 = 10;
+
 /// Pause before a ledger that refused is tried again.
 const REFUSED_PAUSE: Millis = Millis(1_000);
 
@@ -129,6 +132,7 @@ where
         board: Board::default(),
         levels: Levels::default(),
         silent: BTreeSet::new(),
+        stuck: BTreeSet::new(),
         pending: VecDeque::new(),
         acks: Vec::new(),
         charges,
@@ -201,6 +205,8 @@ struct Cartd {
     levels: Levels,
     /// Plates that do not answer.
     silent: BTreeSet<PlateId>,
+    /// Plates that answer, but never move by their own noise.
+    stuck: BTreeSet<PlateId>,
     /// Accepted by sensing, not yet by the ledger.
     pending: VecDeque<Entry>,
     /// Receivers' acknowledgements, not yet in the ledger.
@@ -301,12 +307,15 @@ impl Cartd {
                 self.silent.insert(reading.plate);
             }
         }
-        let state = match (round.dead, round.faults.is_empty()) {
+        let stuck = self.stuck.iter().filter(|plate| plate.gondola == round.gondola);
+        let mut faults = round.faults.clone();
+        faults.extend(stuck.map(|plate| format!("plate {plate} is stuck")));
+        let state = match (round.dead, faults.is_empty()) {
             (true, _) => HealthState::Down,
             (false, true) => HealthState::Up,
             (false, false) => HealthState::Degraded,
         };
-        self.board.set(now, &device(round.gondola), state, &round.faults.join("; "));
+        self.board.set(now, &device(round.gondola), state, &faults.join("; "));
     }
 
     async fn take_answer(
@@ -339,6 +348,10 @@ impl Cartd {
                 self.push(now, Input::Evidence(evidence));
             }
         }
+        if self.steps.is_multiple_of(STEPS_PER_LOOK) {
+            let faulty = self.sensing.faulty(now).into_iter();
+            self.stuck = faulty.filter(|plate| !self.silent.contains(plate)).collect();
+        }
         if self.refused_until.is_none_or(|until| now >= until) {
             self.refused_until = None;
             if let Err(error) = self.commit(now).await? {
@@ -347,7 +360,7 @@ impl Cartd {
                 self.board.set(now, "service", HealthState::Up, "");
             }
         }
-        if self.steps % STEPS_PER_VIEW == 0 {
+        if self.steps.is_multiple_of(STEPS_PER_VIEW) {
             let mut view = self.ledger().store().view(now);
             view.plates.retain(|plate, _| !self.silent.contains(plate));
             self.bus.publish_view(topic::STORE_VIEW, &view);
@@ -409,7 +422,7 @@ impl Cartd {
         if let Some(due) = self.ledger().next_payment(now)? {
             self.charging = self.charges.try_send(due).is_ok();
         }
-        if self.steps % STEPS_PER_COUNT == 0 {
+        if self.steps.is_multiple_of(STEPS_PER_LOOK) {
             let counts = self.ledger().payment_counts()?;
             let (state, detail) = match (counts.refused, counts.retried) {
                 (0, 0) => (HealthState::Up, String::new()),
@@ -453,9 +466,6 @@ impl Cartd {
         }
     }
 }
-
-/// Steps between two counts of the payments: a second.
-const STEPS_PER_COUNT: u64 = 10;
 
 fn device(gondola: u16) -> String {
     format!("load-cells-{gondola}")

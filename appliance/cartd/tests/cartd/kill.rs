@@ -51,10 +51,7 @@ fn killed_anywhere() {
         SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64
     });
     // Shown when the test fails.
-    #[expect(clippy::print_stdout, reason = "the command that replays a failure")]
-    {
-        println!("replay with {SEED}={seed} cargo test -p cartd killed_anywhere");
-    }
+    println!("replay with {SEED}={seed} cargo test -p cartd killed_anywhere");
     let folder = tempfile::tempdir().expect("a folder");
     let mut random = Random(seed);
     let mut said = BTreeSet::new();

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,13 +28,34 @@ use crate::fixture::{MASS, PRICE, START, file, map, open, passage, product};
 
 const FULL: i32 = 150_000;
 
-fn shelf() -> (LoadCells<DuplexStream>, SimHandle) {
-    let (port, sim, handle) = sim::line(&[ModuleSpec { address: 1, channels: 3 }]);
-    tokio::spawn(sim.run());
-    for channel in 0..3 {
-        handle.set_counts(1, channel, FULL);
+/// A shelf of three plates whose cells have a little noise, as real ones do.
+struct Shelf {
+    sim: SimHandle,
+    loads: Arc<[AtomicI32; 3]>,
+}
+
+impl Shelf {
+    fn load(&self, channel: u8, tenths: i32) {
+        self.loads[usize::from(channel)].store(tenths, Ordering::Relaxed);
     }
-    (LoadCells::new(port), handle)
+}
+
+fn shelf() -> (LoadCells<DuplexStream>, Shelf) {
+    let (port, modules, sim) = sim::line(&[ModuleSpec { address: 1, channels: 3 }]);
+    tokio::spawn(modules.run());
+    let loads = Arc::new([const { AtomicI32::new(FULL) }; 3]);
+    let shelf = Shelf { sim: sim.clone(), loads: Arc::clone(&loads) };
+    tokio::spawn(async move {
+        let mut noise = 1_u64;
+        loop {
+            for (channel, load) in (0..).zip(loads.iter()) {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                sim.set_counts(1, channel, load.load(Ordering::Relaxed) + (noise >> 33) as i32 % 7 - 3);
+            }
+            tokio::time::sleep(Duration::from_millis(90)).await;
+        }
+    });
+    (LoadCells::new(port), shelf)
 }
 
 fn settings(ledger: &Path, recorder: &Recorder) -> Settings {
@@ -137,11 +160,11 @@ const TAKEN: u32 = 80;
 const QUIET: u32 = 1000;
 
 /// One step of a visit: in through the lane, to plate 0, one thing taken, out.
-async fn shop_step(world: &mut World, shelf: &SimHandle, step: u32) {
+async fn shop_step(world: &mut World, shelf: &Shelf, step: u32) {
     let part = |from: u32, to: u32| f64::from(step - from) / f64::from(to - from);
     match step {
         10 => drop(world.pass(0, Direction::Entry)),
-        TAKEN => shelf.set_counts(1, 0, FULL - MASS as i32),
+        TAKEN => shelf.load(0, FULL - MASS as i32),
         170 => drop(world.pass(0, Direction::Exit)),
         _ => {}
     }
@@ -155,7 +178,7 @@ async fn shop_step(world: &mut World, shelf: &SimHandle, step: u32) {
     world.tick(Some(position), hand).await;
 }
 
-async fn shop(world: &mut World, shelf: &SimHandle) {
+async fn shop(world: &mut World, shelf: &Shelf) {
     for step in 0..SHOP {
         shop_step(world, shelf, step).await;
     }
@@ -231,13 +254,13 @@ async fn a_dead_module_and_a_missing_line_are_said_and_passages_go_on() {
         clock.clone(),
         stopped,
     ));
-    handle.open(1, 2, true);
+    handle.sim.open(1, 2, true);
     for _ in 0..10 {
         world.tick(None, None).await;
     }
     assert_eq!(world.state("load-cells-1"), Some((HealthState::Degraded, "plate 1-0-2 is open")));
     assert!(matches!(world.state("load-cells-2"), Some((HealthState::Down, _))));
-    handle.kill(1, true);
+    handle.sim.kill(1, true);
     for _ in 0..10 {
         world.tick(None, None).await;
     }
@@ -247,12 +270,59 @@ async fn a_dead_module_and_a_missing_line_are_said_and_passages_go_on() {
         world.tick(None, None).await;
     }
     assert_eq!(world.acked, vec![entry.id]);
-    handle.kill(1, false);
-    handle.open(1, 2, false);
+    handle.sim.kill(1, false);
+    handle.sim.open(1, 2, false);
     for _ in 0..20 {
         world.tick(None, None).await;
     }
     assert_eq!(world.state("load-cells-1"), Some((HealthState::Up, "")));
+    handle.sim.stick(1, 1, true);
+    for _ in 0..300 {
+        world.tick(None, None).await;
+    }
+    assert_eq!(world.state("load-cells-1"), Some((HealthState::Degraded, "plate 1-0-1 is stuck")));
+    stop.send(true).expect("listens");
+    cartd.await.expect("ends").expect("well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_refuses_is_said_not_acknowledged_and_made_up_for() {
+    let (_folder, path) = file();
+    let clock = Clock::starting_at(START);
+    let mut world = World::new(&clock);
+    let (cells, shelf) = shelf();
+    let (stop, stopped) = watch::channel(false);
+    let recorder = Recorder::default();
+    let cartd = tokio::spawn(run(
+        settings(&path, &recorder),
+        map(),
+        vec![(1, cells)],
+        world.bus.clone(),
+        clock.clone(),
+        stopped,
+    ));
+    for _ in 0..30 {
+        world.tick(None, None).await;
+    }
+    let outside = rusqlite::Connection::open(&path).expect("opens");
+    outside
+        .execute_batch(
+            "CREATE TRIGGER no BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no space, say'); END",
+        )
+        .expect("set");
+    shop(&mut world, &shelf).await;
+    for _ in 0..50 {
+        world.tick(None, None).await;
+    }
+    assert!(matches!(world.state("service"), Some((HealthState::Down, _))), "{:?}", world.state("service"));
+    assert_eq!((world.acked.len(), world.filed.len()), (0, 0), "nothing is claimed");
+    outside.execute_batch("DROP TRIGGER no").expect("unset");
+    for _ in 0..100 {
+        world.tick(None, None).await;
+    }
+    assert_eq!(world.state("service"), Some((HealthState::Up, "")));
+    assert_eq!((world.acked.len(), world.filed.len()), (2, 1), "made up for");
+    assert_eq!(world.filed[0].lines.len(), 1);
     stop.send(true).expect("listens");
     cartd.await.expect("ends").expect("well");
 }
@@ -307,7 +377,7 @@ fn repeat_passages(world: &World, step: u32) {
     for (direction, from) in [(Direction::Entry, 10), (Direction::Exit, 170)] {
         let at = START.after(Millis(u64::from(QUIET + from) * 100));
         let passage = passage(0, direction, at);
-        if step > from && step % 20 == 0 && !world.acked.contains(&passage.id) {
+        if step > from && step.is_multiple_of(20) && !world.acked.contains(&passage.id) {
             world.bus.publish(topic::PASSAGE, &passage);
         }
     }
@@ -337,7 +407,7 @@ async fn visit_with_a_kill(at: u32) -> (Vec<Receipt>, usize) {
         if step == at + 5 {
             let (cells, handle) = shelf();
             if step > TAKEN {
-                handle.set_counts(1, 0, FULL - MASS as i32);
+                handle.load(0, FULL - MASS as i32);
             }
             shelf_handle = handle;
             cartd = start(cells, &world, stopped.clone());
