@@ -75,11 +75,16 @@ impl World {
         match errand {
             Errand::PickUp { plate, product, count, one_lift } => {
                 let siblings = self.layout().siblings[plate].iter().copied();
-                let plate = [plate].into_iter().chain(siblings).find(|at| self.shelves.front(*at, product).is_some())?;
+                let plate = [plate]
+                    .into_iter()
+                    .chain(siblings)
+                    .find(|at| self.shelves.front(*at, product).is_some())?;
                 Some(Errand::PickUp { plate, product, count, one_lift })
             }
             Errand::PickUpTwo { plates } => {
-                let all = plates.iter().all(|plate| self.shelves.front(*plate, self.layout().home[*plate]).is_some());
+                let all = plates
+                    .iter()
+                    .all(|plate| self.shelves.front(*plate, self.layout().home[*plate]).is_some());
                 all.then_some(Errand::PickUpTwo { plates })
             }
             Errand::Compare { first, second } => {
@@ -135,14 +140,17 @@ impl World {
         neighbours: &[Neighbour],
     ) -> Option<([f64; 2], f64)> {
         let plates: Vec<usize> = match errand {
-            Errand::PickUp { plate, .. } | Errand::SetDown { plate, .. } | Errand::Browse { plate, .. } => vec![*plate],
+            Errand::PickUp { plate, .. } | Errand::SetDown { plate, .. } | Errand::Browse { plate, .. } => {
+                vec![*plate]
+            }
             Errand::PickUpTwo { plates } => plates.to_vec(),
             Errand::Compare { first, second } => vec![*first, *second],
             Errand::HandOver { to } => {
                 let at = self.companion(person, *to)?.position;
                 let away = distance(at, person.position).max(1e-6);
                 let part = ((away - 0.7) / away).max(0.0);
-                let stop = [0, 1].map(|axis| person.position[axis] + (at[axis] - person.position[axis]) * part);
+                let stop =
+                    [0, 1].map(|axis| person.position[axis] + (at[axis] - person.position[axis]) * part);
                 let heading = (at[1] - stop[1]).atan2(at[0] - stop[0]);
                 return Some((self.grid.pushed_free(stop), heading));
             }
@@ -154,12 +162,14 @@ impl World {
         });
         let front = map.plates[plates[0]].front;
         let side = [-front[1], front[0]];
-        let near = PLATE_INSET + person.dice.between(0.36, 0.46) * (person.figure.height / 1.7).clamp(0.8, 1.1);
+        let near =
+            PLATE_INSET + person.dice.between(0.36, 0.46) * (person.figure.height / 1.7).clamp(0.8, 1.1);
         let lean = person.dice.between(-0.12, 0.12);
         for (aside, back) in
             [(0.0, 0.0), (0.22, 0.0), (-0.22, 0.0), (0.38, 0.0), (-0.38, 0.0), (0.5, 0.05), (-0.5, 0.05)]
         {
-            let stop = [0, 1].map(|axis| middle[axis] + front[axis] * (near + back) + side[axis] * (lean + aside));
+            let stop =
+                [0, 1].map(|axis| middle[axis] + front[axis] * (near + back) + side[axis] * (lean + aside));
             let taken = neighbours.iter().filter(|other| other.id != person.id).any(|other| {
                 let claim = other.stop.or(other.stands.then_some(other.position));
                 claim.is_some_and(|claim| distance(claim, stop) < ELBOW_ROOM)
@@ -213,7 +223,8 @@ impl World {
                 Activity::Walking(Walk::new(vec![place], purpose))
             }
             Purpose::Errand { heading } => {
-                let acts = person.errands.pop_front().map(|errand| self.acts(person, &errand)).unwrap_or_default();
+                let acts =
+                    person.errands.pop_front().map(|errand| self.acts(person, &errand)).unwrap_or_default();
                 Activity::Turning { heading, acts }
             }
         }
@@ -248,7 +259,11 @@ impl World {
                 };
                 let [left, right] =
                     if along(plates[0]) < along(plates[1]) { plates } else { [plates[1], plates[0]] };
-                VecDeque::from([look, Act::Hands([deed(left), deed(right)]), Act::Stow(dice.between(0.8, 1.6))])
+                VecDeque::from([
+                    look,
+                    Act::Hands([deed(left), deed(right)]),
+                    Act::Stow(dice.between(0.8, 1.6)),
+                ])
             }
             Errand::Compare { first, second } => {
                 let [one, other] = [first, second].map(|plate| self.layout().home[plate]);
@@ -277,9 +292,9 @@ impl World {
             }
             Errand::HandOver { to } => {
                 let item = person.carried.last().copied();
-                let near = self.companion(person, to).filter(|other| {
-                    other.shops() && distance(other.position, person.position) < ARM_TO_ARM
-                });
+                let near = self
+                    .companion(person, to)
+                    .filter(|other| other.shops() && distance(other.position, person.position) < ARM_TO_ARM);
                 match (item, near) {
                     (Some(item), Some(other)) => VecDeque::from([
                         Act::Draw { item, seconds: person.dice.between(0.6, 1.0) },
@@ -483,7 +498,9 @@ fn standing(person: &Person, neighbours: &[Neighbour], goal: [f64; 2]) -> Vec<[f
 /// Whether a companion needs not be waited for.
 fn is_done(person: &Person) -> bool {
     match &person.activity {
-        Activity::Walking(walk) => person.errands.is_empty() && !matches!(walk.purpose, Purpose::Errand { .. }),
+        Activity::Walking(walk) => {
+            person.errands.is_empty() && !matches!(walk.purpose, Purpose::Errand { .. })
+        }
         Activity::Deciding { .. } => person.errands.is_empty(),
         Activity::Crossing { inward, .. } => !inward,
         Activity::Gone | Activity::WalkingOff => true,

@@ -1,4 +1,5 @@
-//! The goods of a Korean convenience store: names, prices, masses, packs. Names are invented kinds, not brands.
+//! The goods of a Korean convenience store: names, prices, masses, packs. Names are invented kinds, not
+//! brands.
 
 use std::collections::BTreeMap;
 
@@ -111,7 +112,8 @@ const ROWS: [Row; 72] = [
     ("칫솔 세트", "Toothbrush set", 3500, 58.0, Box, [60, 30, 200]),
 ];
 
-/// Products and their looks, index by index; looks and popularity vary with the seed, names and prices do not.
+/// Products and their looks, index by index; looks and popularity vary with the seed, names and prices do
+/// not.
 #[must_use]
 pub fn products(dice: &mut Dice) -> (Vec<Product>, Vec<Look>) {
     let mut products = Vec::with_capacity(ROWS.len());
@@ -119,7 +121,10 @@ pub fn products(dice: &mut Dice) -> (Vec<Product>, Vec<Look>) {
     for (index, (korean, english, won, grams, shape, size)) in ROWS.iter().enumerate() {
         // 880 is Korea's GS1 prefix.
         let digits = format!("880{:09}", 410_070_000 + 137 * index as u64);
-        let names = BTreeMap::from([("ko".to_owned(), (*korean).to_owned()), ("en".to_owned(), (*english).to_owned())]);
+        let names = BTreeMap::from([
+            ("ko".to_owned(), (*korean).to_owned()),
+            ("en".to_owned(), (*english).to_owned()),
+        ]);
         // Packs of one product differ by some 0.7 % of their mass.
         let spread = (grams * dice.between(0.004, 0.010)).max(0.3);
         products.push(Product {

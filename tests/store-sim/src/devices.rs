@@ -1,5 +1,5 @@
-//! The world's side of every simulated device: carries codes, passages, masses and pictures from the world to the
-//! drivers, unlock pulses back, and the day's device faults.
+//! The world's side of every simulated device: carries codes, passages, masses and pictures from the world to
+//! the drivers, unlock pulses back, and the day's device faults.
 
 use camera::Format;
 use engine::message::Direction;
@@ -108,7 +108,12 @@ impl Devices {
             let (turnstile, handle) = turnstile::sim::Sim::new();
             let (scanner, scanner_handle) = lane.entry.then(qr_scanner::sim::Sim::new).unzip();
             opened.lanes.push(OpenedLane { lane: lane.id.clone(), turnstile, scanner });
-            lanes.push(LaneEnds { lane: lane.id.clone(), turnstile: handle, scanner: scanner_handle, unlocks: 0 });
+            lanes.push(LaneEnds {
+                lane: lane.id.clone(),
+                turnstile: handle,
+                scanner: scanner_handle,
+                unlocks: 0,
+            });
         }
         let mut cameras = Vec::new();
         for (index, camera) in map.cameras.iter().enumerate() {
@@ -140,7 +145,8 @@ impl Devices {
         (devices, opened)
     }
 
-    /// Draws no pictures from now on: cameras give no frames. For days that look only at the gate and the shelves.
+    /// Draws no pictures from now on: cameras give no frames. For days that look only at the gate and the
+    /// shelves.
     pub fn stop_cameras(&mut self) {
         self.draws = false;
     }
@@ -172,7 +178,8 @@ impl Devices {
         self.frames
     }
 
-    /// Handle of a lane's turnstile, for latency (`unlocked_at`) and for opening it again after a killed service.
+    /// Handle of a lane's turnstile, for latency (`unlocked_at`) and for opening it again after a killed
+    /// service.
     #[must_use]
     pub fn turnstile(&self, lane: &LaneId) -> Option<&turnstile::sim::SimHandle> {
         self.lanes.iter().find(|ends| ends.lane == *lane).map(|ends| &ends.turnstile)
@@ -184,7 +191,8 @@ impl Devices {
         self.lanes.iter().find(|ends| ends.lane == *lane).and_then(|ends| ends.scanner.as_ref())
     }
 
-    /// Opens a camera again for a service that was killed with its driver; the old driver sees no more frames.
+    /// Opens a camera again for a service that was killed with its driver; the old driver sees no more
+    /// frames.
     #[must_use]
     pub fn reopen_camera(&mut self, id: CameraId) -> Option<camera::sim::Sim> {
         let end = self.cameras.iter_mut().find(|end| end.id == id)?;

@@ -1,5 +1,5 @@
-//! Seeded chance: every draw of the simulator comes from here, one stream a purpose, so that a change in one part of
-//! the day (a retry at the gate) does not shift the luck of another (the noise of a plate).
+//! Seeded chance: every draw of the simulator comes from here, one stream a purpose, so that a change in one
+//! part of the day (a retry at the gate) does not shift the luck of another (the noise of a plate).
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

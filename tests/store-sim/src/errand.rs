@@ -1,4 +1,5 @@
-//! What a party wants from the store: the mix of ordinary shopping and of the cases that recorded stores found hard.
+//! What a party wants from the store: the mix of ordinary shopping and of the cases that recorded stores
+//! found hard.
 
 use std::collections::VecDeque;
 
@@ -86,7 +87,8 @@ pub fn draw(layout: &Layout, people: usize, difficulty: f64, dice: &mut Dice) ->
         };
         let mut plates: Vec<usize> = Vec::new();
         while plates.len() < wanted {
-            let weights: Vec<f64> = (0..layout.home.len()).map(|plate| weight(layout, plate, &plates)).collect();
+            let weights: Vec<f64> =
+                (0..layout.home.len()).map(|plate| weight(layout, plate, &plates)).collect();
             let Some(plate) = dice.weighted(&weights) else { break };
             plates.push(plate);
         }
@@ -110,8 +112,8 @@ pub fn draw(layout: &Layout, people: usize, difficulty: f64, dice: &mut Dice) ->
                 }
             });
             if hard(dice, 0.08) {
-                // Recorded store: of 26 put-backs 5 to the plate, 6 to the shelf unit, 15 elsewhere. Shoppers of
-                // this store are tidier: half are right.
+                // Recorded store: of 26 put-backs 5 to the plate, 6 to the shelf unit, 15 elsewhere. Shoppers
+                // of this store are tidier: half are right.
                 let goal = match dice.weighted(&[0.5, 0.2, 0.3]).unwrap_or(0) {
                     0 => PutBackGoal::Home,
                     1 => PutBackGoal::SameUnit,
@@ -166,18 +168,27 @@ fn tour(layout: &Layout, plates: &mut [usize], dice: &mut Dice) {
 /// Another product's plate next to this one, on the same side of the unit.
 fn neighbour(layout: &Layout, plate: usize) -> Option<usize> {
     let near = &layout.map.plates[plate];
-    layout.map.plates.iter().position(|other| {
-        let index = other.id.plate.abs_diff(near.id.plate);
-        other.id.gondola == near.id.gondola && other.id.shelf == near.id.shelf && index == 1 && other.front == near.front
-    })
-    .filter(|other| layout.home[*other] != layout.home[plate])
+    layout
+        .map
+        .plates
+        .iter()
+        .position(|other| {
+            let index = other.id.plate.abs_diff(near.id.plate);
+            other.id.gondola == near.id.gondola
+                && other.id.shelf == near.id.shelf
+                && index == 1
+                && other.front == near.front
+        })
+        .filter(|other| layout.home[*other] != layout.home[plate])
 }
 
 fn near_plate(layout: &Layout, plate: usize, dice: &mut Dice) -> usize {
     let gondola = layout.map.plates[plate].id.gondola;
     let front = layout.map.plates[plate].front;
     let near: Vec<usize> = (0..layout.map.plates.len())
-        .filter(|other| layout.map.plates[*other].id.gondola == gondola && layout.map.plates[*other].front == front)
+        .filter(|other| {
+            layout.map.plates[*other].id.gondola == gondola && layout.map.plates[*other].front == front
+        })
         .collect();
     near.get(dice.below(near.len())).copied().unwrap_or(plate)
 }

@@ -1,8 +1,8 @@
 //! What breaks during a day, drawn from the seed before it starts.
 //!
-//! Devices carry out their own faults (a pulled cable, a dark picture). `BusDown` and `ServiceKilled` are for whoever
-//! runs the services. Everything heals before the last part of the day, so that safety is judged under faults and
-//! liveness after them.
+//! Devices carry out their own faults (a pulled cable, a dark picture). `BusDown` and `ServiceKilled` are for
+//! whoever runs the services. Everything heals before the last part of the day, so that safety is judged
+//! under faults and liveness after them.
 
 use engine::time::{Instant, Millis};
 use engine::units::{CameraId, LaneId, PlateId};
@@ -85,8 +85,8 @@ impl Fault {
     }
 }
 
-/// The faults of a day that starts at `start` and lasts about `span`: some six on a short day, one each five minutes
-/// on a long one.
+/// The faults of a day that starts at `start` and lasts about `span`: some six on a short day, one each five
+/// minutes on a long one.
 #[must_use]
 pub fn schedule(layout: &Layout, seed: u64, start: Instant, span: Millis) -> Vec<Fault> {
     let mut dice = Dice::new(seed, 4);

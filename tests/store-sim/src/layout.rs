@@ -12,7 +12,8 @@ const WIDTH: f64 = 10.0;
 const DEPTH: f64 = 7.0;
 /// The glass fence in front of the street, with the turnstiles in it, stands here.
 pub const FENCE_Y: f64 = 0.7;
-/// Shoppers step out of a lane here: behind the turnstile's posts, which reach 0.6 m to both sides of the fence.
+/// Shoppers step out of a lane here: behind the turnstile's posts, which reach 0.6 m to both sides of the
+/// fence.
 pub const MOUTH_Y: f64 = FENCE_Y + 1.0;
 /// Depth of a shelf board from its front edge to the back, metres.
 const SHELF_DEPTH: f64 = 0.45;
@@ -136,8 +137,8 @@ fn island(id: u16, middle: [f64; 2], gondolas: &mut Vec<Gondola>, plates: &mut V
     }
 }
 
-/// Gives every plate a product: each product a facing, wide or popular ones two neighbouring plates, and some a second
-/// facing elsewhere until no plate is empty.
+/// Gives every plate a product: each product a facing, wide or popular ones two neighbouring plates, and some
+/// a second facing elsewhere until no plate is empty.
 fn stand(products: &[Product], plates: &[Plate], dice: &mut Dice) -> (Vec<Facing>, Vec<usize>) {
     let mut home = vec![usize::MAX; plates.len()];
     let mut facings = Vec::new();
@@ -195,7 +196,8 @@ fn lane(id: &str, x: f64, entry: bool, exit: bool) -> Lane {
 
 /// Eight ceiling cameras, tilted so that every place at head height is in at least two pictures.
 fn cameras() -> Vec<Camera> {
-    // Found by random search for coverage within 3.3 m, with 1.6 m between any two; symmetrical about the middle.
+    // Found by random search for coverage within 3.3 m, with 1.6 m between any two; symmetrical about the
+    // middle.
     let poses: [([f64; 2], [f64; 2]); 8] = [
         ([3.2, 3.7], [1.3, 2.3]),
         ([6.8, 3.7], [8.7, 2.3]),

@@ -22,7 +22,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1.0)]
     difficulty: f64,
     /// Mean seconds between two arrivals.
-    #[arg(long, default_value_t = 12.0)]
+    #[arg(long, default_value_t = 10.5)]
     arrivals: f64,
     /// Draw the faults of the day too (they are listed; without services only devices would feel them).
     #[arg(long)]

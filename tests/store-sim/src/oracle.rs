@@ -1,5 +1,5 @@
-//! Judges of a day: each takes recorded facts and says what broke a rule. They know the world and the words of the bus,
-//! and nothing of how services work.
+//! Judges of a day: each takes recorded facts and says what broke a rule. They know the world and the words
+//! of the bus, and nothing of how services work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -54,8 +54,8 @@ pub fn replay_command(options: &Options) -> String {
     )
 }
 
-/// No unlock without a live grant: every pulse falls into the life of a grant at that lane, and a grant pulses no more
-/// often than it has passages. A pulse is seen up to `slack` after the grant ended.
+/// No unlock without a live grant: every pulse falls into the life of a grant at that lane, and a grant
+/// pulses no more often than it has passages. A pulse is seen up to `slack` after the grant ended.
 #[must_use]
 pub fn unlocks_are_granted(unlocks: &[Unlock], grants: &[GrantFact], slack: Millis) -> Vec<Violation> {
     let mut left: Vec<u8> = grants.iter().map(|grant| grant.passages).collect();
@@ -76,8 +76,9 @@ pub fn unlocks_are_granted(unlocks: &[Unlock], grants: &[GrantFact], slack: Mill
     violations
 }
 
-/// One grant, at most one passage for each of its party: no (member, party member) enters twice on one session, and no
-/// member's passages outnumber the party of the grant. Repeats of one message are one passage.
+/// One grant, at most one passage for each of its party: no (member, party member) enters twice on one
+/// session, and no member's passages outnumber the party of the grant. Repeats of one message are one
+/// passage.
 #[must_use]
 pub fn grants_pass_once(passages: &[Passage], closed: &[(MemberHandle, Instant)]) -> Vec<Violation> {
     let rule = "one grant, at most one passage";
@@ -105,8 +106,8 @@ pub fn grants_pass_once(passages: &[Passage], closed: &[(MemberHandle, Instant)]
     violations
 }
 
-/// Items are conserved: every pack that was stocked stands on a plate, is with a person, or left with one, and what
-/// hands did adds up to where packs are.
+/// Items are conserved: every pack that was stocked stands on a plate, is with a person, or left with one,
+/// and what hands did adds up to where packs are.
 #[must_use]
 pub fn items_are_conserved(world: &World) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -135,8 +136,8 @@ pub fn items_are_conserved(world: &World) -> Vec<Violation> {
     violations
 }
 
-/// Every session settles exactly once: each visit that came in and left has one receipt id in the end, and no receipt
-/// belongs to nobody. Repeats of one message are one receipt.
+/// Every session settles exactly once: each visit that came in and left has one receipt id in the end, and no
+/// receipt belongs to nobody. Repeats of one message are one receipt.
 #[must_use]
 pub fn sessions_settle_once(world: &World, receipts: &[Receipt]) -> Vec<Violation> {
     let rule = "every session settles exactly once";

@@ -38,11 +38,10 @@ impl Grid {
         let mut grid = Self { origin: [left, near], columns, rows, blocked: vec![false; columns * rows] };
         for cell in 0..grid.blocked.len() {
             let [x, y] = grid.centre(cell);
-            let walled = x < left + CLEARANCE
-                || x > right - CLEARANCE
-                || y > far - CLEARANCE
-                || y < MOUTH_Y - 0.15;
-            let shelved = map.gondolas.iter().any(|gondola| distance_to_box([x, y], gondola.footprint) < CLEARANCE);
+            let walled =
+                x < left + CLEARANCE || x > right - CLEARANCE || y > far - CLEARANCE || y < MOUTH_Y - 0.15;
+            let shelved =
+                map.gondolas.iter().any(|gondola| distance_to_box([x, y], gondola.footprint) < CLEARANCE);
             grid.blocked[cell] = walled || shelved;
         }
         grid
@@ -54,8 +53,8 @@ impl Grid {
         self.cell(at).is_some_and(|cell| !self.blocked[cell])
     }
 
-    /// The way from one place to another, without its start; empty when there is none. `crowd` are places of people
-    /// who will not move soon.
+    /// The way from one place to another, without its start; empty when there is none. `crowd` are places of
+    /// people who will not move soon.
     #[must_use]
     pub fn way(&self, from: [f64; 2], to: [f64; 2], crowd: &[[f64; 2]]) -> Vec<[f64; 2]> {
         let (Some(start), Some(goal)) = (self.nearest_free(from), self.nearest_free(to)) else {
@@ -236,9 +235,11 @@ mod tests {
                     for step in 1..=20 {
                         let part = f64::from(step) / 20.0;
                         let at = [0, 1].map(|axis| last[axis] + (corner[axis] - last[axis]) * part);
-                        let hit = layout.map.gondolas.iter().any(|gondola| {
-                            distance_to_box(at, gondola.footprint) < CLEARANCE - 0.1
-                        });
+                        let hit = layout
+                            .map
+                            .gondolas
+                            .iter()
+                            .any(|gondola| distance_to_box(at, gondola.footprint) < CLEARANCE - 0.1);
                         assert!(!hit, "seed {seed}: the way to {} runs through a shelf", plate.id);
                     }
                     last = corner;

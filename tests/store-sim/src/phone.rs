@@ -38,7 +38,10 @@ impl Office {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 5);
-        Self { issuer: Issuer::new(1, STORE_GROUP, &secret(&mut dice)), group_key: GroupKey(secret(&mut dice)) }
+        Self {
+            issuer: Issuer::new(1, STORE_GROUP, &secret(&mut dice)),
+            group_key: GroupKey(secret(&mut dice)),
+        }
     }
 
     /// Id and public key of the issuer, for gates.
@@ -53,7 +56,8 @@ impl Office {
         self.group_key.clone()
     }
 
-    /// A phone for a party of this size, with a pass made a while before `now`. One in ten singles uses a wallet pass.
+    /// A phone for a party of this size, with a pass made a while before `now`. One in ten singles uses a
+    /// wallet pass.
     #[must_use]
     pub fn phone(&self, now: Instant, party: u8, dice: &mut Dice) -> Phone {
         let member = MemberHandle(dice.bits());
@@ -105,7 +109,8 @@ pub fn picture(text: &str, scale: u32) -> Result<camera::Rgb, QrError> {
     let mut picture = camera::Rgb::new(side, side);
     for row in 0..side {
         for column in 0..side {
-            let module = |pixel: u32| ((pixel / scale) as usize).checked_sub(QUIET).filter(|place| *place < modules);
+            let module =
+                |pixel: u32| ((pixel / scale) as usize).checked_sub(QUIET).filter(|place| *place < modules);
             let dark = match (module(column), module(row)) {
                 (Some(x), Some(y)) => code[(x, y)] == Color::Dark,
                 (None, _) | (_, None) => false,

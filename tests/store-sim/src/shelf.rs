@@ -258,7 +258,8 @@ mod tests {
         let grams = shelves.items()[item].grams;
         shelves.lift(item, 1);
         let after = settle(&mut shelves, 400);
-        let change: f64 = before.iter().zip(&after).map(|(before, after)| before - after).filter(|d| d.abs() > 5.0).sum();
+        let change: f64 =
+            before.iter().zip(&after).map(|(before, after)| before - after).filter(|d| d.abs() > 5.0).sum();
         assert!((change - grams).abs() < 3.0, "{change} g missing, the pack has {grams} g");
     }
 

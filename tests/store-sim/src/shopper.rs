@@ -359,23 +359,17 @@ impl Person {
         walk.replans += 1;
         let Some(goal) = walk.way.back().copied() else { return };
         let others = neighbours.iter().filter(|other| other.id != self.id);
-        let crowd: Vec<[f64; 2]> = others.map(|other| other.position).filter(|at| distance(*at, goal) > 0.5).collect();
+        let crowd: Vec<[f64; 2]> =
+            others.map(|other| other.position).filter(|at| distance(*at, goal) > 0.5).collect();
         let way = grid.way(self.position, goal, &crowd);
         if !way.is_empty() {
             walk.way = way.into();
         }
     }
 
-    /// One step towards a place, with room for others; a social-force model after Helbing and Molnar (1995), with
-    /// passing on the right.
-    fn steer(
-        &mut self,
-        corner: [f64; 2],
-        left: f64,
-        squeeze: bool,
-        neighbours: &[Neighbour],
-        grid: &Grid,
-    ) {
+    /// One step towards a place, with room for others; a social-force model after Helbing and Molnar (1995),
+    /// with passing on the right.
+    fn steer(&mut self, corner: [f64; 2], left: f64, squeeze: bool, neighbours: &[Neighbour], grid: &Grid) {
         let away = distance(self.position, corner).max(1e-6);
         let ahead = [0, 1].map(|axis| (corner[axis] - self.position[axis]) / away);
         let speed = self.pace.min(0.2 + 1.8 * left);
@@ -446,7 +440,9 @@ impl Person {
             self.move_to(goal);
             return true;
         }
-        self.move_to([0, 1].map(|axis| self.position[axis] + (goal[axis] - self.position[axis]) / away * step));
+        self.move_to(
+            [0, 1].map(|axis| self.position[axis] + (goal[axis] - self.position[axis]) / away * step),
+        );
         false
     }
 
@@ -476,7 +472,10 @@ impl Person {
     #[must_use]
     pub fn shops(&self) -> bool {
         match self.activity {
-            Activity::Deciding { .. } | Activity::Walking(_) | Activity::Turning { .. } | Activity::Acting { .. } => true,
+            Activity::Deciding { .. }
+            | Activity::Walking(_)
+            | Activity::Turning { .. }
+            | Activity::Acting { .. } => true,
             Activity::Queueing
             | Activity::ReadyingPhone { .. }
             | Activity::Showing { .. }
@@ -502,7 +501,8 @@ impl Person {
             let idle = if hand.items.is_empty() { rest.wrists[index] } else { carry };
             let extent = hand.motion.as_ref().map_or(0.0, Motion::extent);
             if let (Some(motion), true) = (&hand.motion, extent > 0.0) {
-                reach[index] = Some([0, 1, 2].map(|axis| idle[axis] + (motion.target[axis] - idle[axis]) * extent));
+                reach[index] =
+                    Some([0, 1, 2].map(|axis| idle[axis] + (motion.target[axis] - idle[axis]) * extent));
             } else if !hand.items.is_empty() {
                 reach[index] = Some(carry);
             }

@@ -1,4 +1,5 @@
-//! What really happened. It leaves the simulator only through `World::truth`, for oracles and for training labels.
+//! What really happened. It leaves the simulator only through `World::truth`, for oracles and for training
+//! labels.
 
 use std::collections::BTreeMap;
 

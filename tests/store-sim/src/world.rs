@@ -42,7 +42,8 @@ pub struct Options {
     pub start: Instant,
     /// Whether things break.
     pub faults: bool,
-    /// Scales the hard cases (put-backs, comparing, two at once, hand-overs): 1 is an ordinary day, 0 has none.
+    /// Scales the hard cases (put-backs, comparing, two at once, hand-overs): 1 is an ordinary day, 0 has
+    /// none.
     pub difficulty: f64,
     /// Mean seconds between two parties.
     pub arrival_seconds: f64,
@@ -59,7 +60,7 @@ impl Default for Options {
             start: Instant(1_772_409_600_000),
             faults: false,
             difficulty: 1.0,
-            arrival_seconds: 12.0,
+            arrival_seconds: 10.5,
             inside_max: 8,
         }
     }
@@ -288,7 +289,8 @@ impl World {
         self.present().map(|person| (person.id, self.body(person))).collect()
     }
 
-    /// Draws what a camera (index into the map's cameras) sees now. The first picture of each takes some 100 ms more.
+    /// Draws what a camera (index into the map's cameras) sees now. The first picture of each takes some 100
+    /// ms more.
     ///
     /// # Panics
     /// When the map has no such camera.

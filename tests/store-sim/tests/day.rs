@@ -140,3 +140,34 @@ fn nobody_walks_through_shelves_or_others() {
     }
     assert!(close * 200 < pairs, "{close} of {pairs} pairs are closer than shoulders allow");
 }
+
+#[test]
+fn hands_reach_the_plates_they_use() {
+    let options = Options { seed: 4, shoppers: 50, ..Options::default() };
+    let mut world = World::new(options);
+    world.open_gate();
+    let mut seen = 0;
+    let mut misses: Vec<f64> = Vec::new();
+    while !world.finished() {
+        world.step(world.now().after(Millis(50)));
+        let events = world.truth().events.len();
+        for event in &world.truth().events[seen..events] {
+            let (EventKind::PickUp { plate, .. } | EventKind::PutBack { plate, .. }) = event.kind else {
+                continue;
+            };
+            let spot = world.map().plates.iter().find(|other| other.id == plate).expect("in the map");
+            let bodies = world.bodies();
+            let (_, body) = bodies.iter().find(|(id, _)| *id == event.person).expect("in the store");
+            let miss = body.wrists.iter().map(|wrist| {
+                let square = |axis: usize| (wrist[axis] - spot.position[axis]).powi(2);
+                (square(0) + square(1) + square(2)).sqrt()
+            });
+            misses.push(miss.fold(f64::INFINITY, f64::min));
+        }
+        seen = events;
+    }
+    misses.sort_by(f64::total_cmp);
+    let at = |share: f64| misses[(share * (misses.len() - 1) as f64) as usize];
+    // A pack is taken at up to 0.2 m from the middle of its plate; children do not reach the top shelf.
+    assert!(at(0.5) < 0.2 && at(0.95) < 0.35, "median {} m, 95 % {} m", at(0.5), at(0.95));
+}

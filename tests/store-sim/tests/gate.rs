@@ -1,5 +1,5 @@
-//! A day through the devices: codes travel as HID reports, a small gate checks them with the engine's admission and
-//! pulses the turnstile, passages and masses come back as lines and counts.
+//! A day through the devices: codes travel as HID reports, a small gate checks them with the engine's
+//! admission and pulses the turnstile, passages and masses come back as lines and counts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -97,7 +97,9 @@ async fn run(options: Options) -> (World, Devices, Gate) {
             }
             if *lane == gate.lane {
                 let unlock_a = gate.pulses.pop_front().unwrap_or(false);
-                turnstile.drive(Outputs { unlock_a, ..Outputs::INACTIVE }).expect("nobody pulls the turnstile");
+                turnstile
+                    .drive(Outputs { unlock_a, ..Outputs::INACTIVE })
+                    .expect("nobody pulls the turnstile");
             }
         }
         if scanner.is_none() {
@@ -114,7 +116,7 @@ async fn run(options: Options) -> (World, Devices, Gate) {
     (world, devices, gate)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_day_goes_through_the_devices() {
     for (seed, faults) in [(1, false), (2, true), (3, true)] {
         let options = Options { seed, shoppers: 15, faults, ..Options::default() };
@@ -126,7 +128,8 @@ async fn a_day_goes_through_the_devices() {
         assert_eq!((gate.entries, gate.exits), (people as u32, people as u32), "{replay}");
         assert_eq!(gate.grants.len(), truth.visits.len(), "{replay}");
         // Old screenshots are the only codes refused.
-        let wrong: Vec<&DenyReason> = gate.refusals.iter().filter(|reason| **reason != DenyReason::Stale).collect();
+        let wrong: Vec<&DenyReason> =
+            gate.refusals.iter().filter(|reason| **reason != DenyReason::Stale).collect();
         assert!(wrong.is_empty(), "{wrong:?}; {replay}");
         assert_eq!(unlocks_are_granted(devices.unlocks(), &gate.grants, Millis(200)), [], "{replay}");
         assert_eq!(items_are_conserved(&world), [], "{replay}");
@@ -145,9 +148,10 @@ async fn pictures_reach_the_cameras() {
         let frame = camera::Camera::next_frame(sim).await.expect("plugged in");
         assert_eq!((frame.width, frame.height), (320, 192), "camera {id}");
         let picture = camera::codec::decode(&frame).expect("a whole frame");
-        let (least, most) = picture.data.iter().fold((255, 0), |(least, most), value| {
-            (*value.min(&least), *value.max(&most))
-        });
+        let (least, most) = picture
+            .data
+            .iter()
+            .fold((255, 0), |(least, most), value| (*value.min(&least), *value.max(&most)));
         assert!(most - least > 60, "camera {id} sees nothing");
     }
 }
