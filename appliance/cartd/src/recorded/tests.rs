@@ -36,7 +36,7 @@ fn benchmark_1_gives_exactly_its_receipt() {
 }
 
 /// Items right in product and shopper, items charged, items taken; and events a person would be asked about.
-fn score(seed: u64, shoppers: usize, verbose: bool) -> [u32; 4] {
+fn score(seed: u64, shoppers: usize, verbose: bool, confidence: &mut Vec<(f64, bool)>) -> [u32; 4] {
     let visit = synthetic::Visit::new(seed, shoppers);
     let dir = tempfile::tempdir().unwrap();
     visit.write(dir.path());
@@ -57,6 +57,12 @@ fn score(seed: u64, shoppers: usize, verbose: bool) -> [u32; 4] {
         }
         for review in &replay.reviews {
             eprintln!("{}", serde_json::to_string(review).unwrap());
+        }
+    }
+    for receipt in &replay.receipts {
+        for line in &receipt.lines {
+            let truth = visit.truth.get(&(receipt.shopper.clone(), line.product.clone()));
+            confidence.push((line.confidence, truth == Some(&line.quantity)));
         }
     }
     [right, all, taken, replay.reviews.len() as u32]
@@ -100,16 +106,17 @@ fn f1([right, all, taken, _]: [u32; 4]) -> f64 {
 fn campaign() {
     if let Some(seed) = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
         let shoppers = std::env::var("SHOPPERS").ok().and_then(|shoppers| shoppers.parse().ok()).unwrap_or(1);
-        score(seed, shoppers, true);
+        score(seed, shoppers, true, &mut Vec::new());
         return;
     }
+    let mut confidence = Vec::new();
     for shoppers in 1..=3 {
         let mut sum = [0; 4];
         let mut mean = 0.0;
         let mut perfect = 0;
         let mut wrong = Vec::new();
         for seed in 0..40 {
-            let one = score(seed, shoppers, false);
+            let one = score(seed, shoppers, false, &mut confidence);
             mean += f1(one) / 40.0;
             if one[0] == one[1] && one[0] == one[2] {
                 perfect += 1;
@@ -123,5 +130,12 @@ fn campaign() {
         let reviews = sum[3];
         let micro = f1(sum);
         eprintln!("{shoppers} shoppers: mean F1 {mean:.4}, micro F1 {micro:.4}, perfect {perfect}/40, reviews {reviews}, wrong {wrong:?}");
+    }
+    // How often lines are right, by what was said of them.
+    for (least, most) in [(0.0, 0.6), (0.6, 0.8), (0.8, 0.9), (0.9, 0.97), (0.97, 0.99), (0.99, 1.1)] {
+        let lines: Vec<_> = confidence.iter().filter(|(said, _)| (least..most).contains(said)).collect();
+        let right = lines.iter().filter(|(_, right)| *right).count();
+        let said = lines.iter().map(|(said, _)| said).sum::<f64>() / lines.len() as f64;
+        eprintln!("said {said:.3}: right {right} of {}", lines.len());
     }
 }

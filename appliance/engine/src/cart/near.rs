@@ -62,15 +62,25 @@ impl History {
     pub(super) fn near(&self, plate: &Plate, from: Instant, to: Instant) -> Vec<Near> {
         let (from, to) = (from.before(BEFORE), to.after(AFTER));
         let mut best: BTreeMap<TrackId, f64> = BTreeMap::new();
+        let mut unseen: BTreeMap<TrackId, (f64, f64)> = BTreeMap::new();
         let mut tangled: BTreeMap<TrackId, Vec<TrackId>> = BTreeMap::new();
         for view in self.views.iter().filter(|view| view.at >= from && view.at <= to) {
             for person in &view.people {
-                let score = score(plate, person);
+                let (seen, hidden) = score(plate, person);
                 let entry = best.entry(person.track).or_insert(f64::NEG_INFINITY);
-                *entry = entry.max(score);
+                *entry = entry.max(seen);
+                let (sum, views) = unseen.entry(person.track).or_default();
+                (*sum, *views) = (*sum + hidden, *views + 1.0);
                 let others = tangled.entry(person.track).or_default();
-                others.extend(person.tangled.iter().filter(|other| !others.contains(other)).copied().collect::<Vec<_>>());
+                let new: Vec<TrackId> =
+                    person.tangled.iter().filter(|other| !others.contains(other)).copied().collect();
+                others.extend(new);
             }
+        }
+        // One moment with a hand on the plate is enough; a hand that stays unseen does so all the while.
+        for (track, (sum, views)) in unseen {
+            let entry = best.entry(track).or_insert(f64::NEG_INFINITY);
+            *entry = entry.max(sum / views);
         }
         let mut last: BTreeMap<TrackId, (Instant, &Person)> = BTreeMap::new();
         for view in self.views.iter().filter(|view| view.at < from) {
@@ -100,14 +110,15 @@ impl History {
     }
 }
 
-/// Log-likelihood, in nats, of where `person` is if they changed `plate` just now.
-fn score(plate: &Plate, person: &Person) -> f64 {
+/// Log-likelihood, in nats, of where `person` is if they changed `plate` just now with a hand that is seen, and with
+/// one that is not.
+fn score(plate: &Plate, person: &Person) -> (f64, f64) {
     let ground = reach(plate, person.position);
     let beyond = (ground - REACH).max(0.0) / (0.2 + person.position_sd.max(0.0));
     let body = -0.5 * beyond * beyond;
     let hand = person.hands.iter().map(|hand| grip(plate, hand.position, hand.sd)).fold(f64::NEG_INFINITY, f64::max);
     let unseen = UNSEEN[person.hands.len().min(2)] - 0.8 * ground;
-    body + hand.max(unseen)
+    (body + hand, body + unseen)
 }
 
 /// Distance on the floor from a person to the plate's front edge, metres.
@@ -171,7 +182,11 @@ mod tests {
             ("close by, both hands elsewhere", person(1, [2.0, -0.4], &[[2.6, -0.3, 1.0], [2.5, -0.5, 0.8]])),
             ("two metres away", person(1, [4.0, -0.6], &[])),
         ];
-        let scores: Vec<f64> = table.iter().map(|(_, person)| score(&plate, person)).collect();
+        let scores: Vec<f64> = table
+            .iter()
+            .map(|(_, person)| score(&plate, person))
+            .map(|(seen, unseen)| seen.max(unseen))
+            .collect();
         for (pair, names) in scores.windows(2).zip(table.windows(2)) {
             assert!(pair[0] > pair[1], "{} {:?} over {} {:?}", names[0].0, pair[0], names[1].0, pair[1]);
         }

@@ -31,6 +31,8 @@ const EXIT_WAIT: Millis = Millis::from_seconds(15);
 const EDGE: Millis = Millis::from_seconds(2);
 /// Least probability of being involved that makes a session a candidate of an event.
 const CANDIDATE: f64 = 0.02;
+/// An explanation with this chance needs no person.
+const CERTAIN: f64 = 0.995;
 /// Explanations listed in a review.
 const CANDIDATES_MAX: usize = 8;
 
@@ -470,8 +472,11 @@ impl Store {
         let unclear: Vec<SessionKey> =
             self.sessions.iter().filter(|(_, session)| session.settled.is_none()).map(|(key, _)| *key).collect();
         for key in &unclear {
-            if !self.clear(*key) {
-                while self.ask(*key, out) {}
+            if !self.clear(*key) && !self.asked(*key) {
+                let accept = self.policy.accept;
+                if self.ask(*key, 1.0, out) {
+                    while self.ask(*key, accept, out) {}
+                }
             }
         }
         // The clearest first, so that the others gain from it.
@@ -512,7 +517,7 @@ impl Store {
                 continue;
             }
             for (key, _) in leaving {
-                if !self.asked(key) && !self.ask(key, out) {
+                if !self.asked(key) && !self.ask(key, 1.0, out) {
                     // Nothing a person could still say.
                     self.settle(key, at, out);
                 } else if let Some(session) = self.sessions.get_mut(&key) {
@@ -536,8 +541,9 @@ impl Store {
         })
     }
 
-    /// Asks for the least clear event of a session; one at a time, because an answer often clears the others.
-    fn ask(&mut self, key: SessionKey, out: &mut Vec<Command>) -> bool {
+    /// Asks for the least clear event of a session, if its likeliest explanation has a chance below `below`; one at a
+    /// time, because an answer often clears the others.
+    fn ask(&mut self, key: SessionKey, below: f64, out: &mut Vec<Command>) -> bool {
         let worst = self
             .belief
             .events
@@ -546,7 +552,7 @@ impl Store {
             .filter(|(_, event)| !self.reviews.iter().any(|review| review.event == event.change.id))
             .filter(|(index, _)| self.involved(*index, key) > CANDIDATE)
             .map(|(index, _)| (index, self.belief.explanations(index).first().map_or(1.0, |(_, chance)| *chance)))
-            .filter(|(_, chance)| *chance < 0.995)
+            .filter(|(_, chance)| *chance < below.min(CERTAIN))
             .min_by(|a, b| a.1.total_cmp(&b.1));
         let Some((index, _)) = worst else { return false };
         let review = self.review(index);
