@@ -14,7 +14,7 @@ use std::time::Instant;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageReader, Limits};
 use serde::Serialize;
-use zxingcpp::{BarcodeFormat, BarcodeReader, ImageFormat, ImageView, PointI, TextMode};
+use zxingcpp::{BarcodeFormat, BarcodeReader, Binarizer, ImageFormat, ImageView, PointI, TextMode};
 
 /// Longest side of a picture that is read at all.
 const SIDE_MAX: u32 = 20_000;
@@ -104,9 +104,9 @@ pub fn decode(picture: &GrayImage) -> Result<Vec<Code>, Error> {
     if picture.width() == 0 || picture.height() == 0 {
         return Ok(Vec::new());
     }
-    for rung in LADDER {
+    for (binarizer, rung) in LADDER {
         let Some((copy, scale)) = rung(picture) else { continue };
-        let codes = search(&copy, scale)?;
+        let codes = search(&copy, scale, binarizer)?;
         if !codes.is_empty() {
             return Ok(codes);
         }
@@ -118,16 +118,19 @@ pub fn decode(picture: &GrayImage) -> Result<Vec<Code>, Error> {
 type Rung = fn(&GrayImage) -> Option<(Cow<'_, GrayImage>, f64)>;
 
 /// Cheapest and most promising first.
-const LADDER: [Rung; 6] = [
-    |picture| Some((Cow::Borrowed(picture), 1.0)),
-    |picture| Some((Cow::Owned(sharpen(picture)), 1.0)),
-    |picture| enlarge(picture).map(|copy| (Cow::Owned(copy), 2.0)),
-    |picture| Some((Cow::Owned(even_out(picture)), 1.0)),
-    |picture| enlarge(&even_out(picture)).map(|copy| (Cow::Owned(sharpen(&copy)), 2.0)),
-    |picture| shrink(picture).map(|copy| (Cow::Owned(copy), 0.5)),
+const LADDER: [(Binarizer, Rung); 9] = [
+    (Binarizer::LocalAverage, |picture| Some((Cow::Borrowed(picture), 1.0))),
+    (Binarizer::LocalAverage, |picture| Some((Cow::Owned(sharpen(picture)), 1.0))),
+    (Binarizer::LocalAverage, |picture| enlarge(picture).map(|copy| (Cow::Owned(copy), 2.0))),
+    (Binarizer::LocalAverage, |picture| Some((Cow::Owned(even_out(picture)), 1.0))),
+    (Binarizer::LocalAverage, |picture| enlarge(&even_out(picture)).map(|copy| (Cow::Owned(sharpen(&copy)), 2.0))),
+    (Binarizer::LocalAverage, |picture| shrink(picture).map(|copy| (Cow::Owned(copy), 0.5))),
+    (Binarizer::GlobalHistogram, |picture| Some((Cow::Borrowed(picture), 1.0))),
+    (Binarizer::LocalAverage, |picture| Some((Cow::Owned(smooth(picture)), 1.0))),
+    (Binarizer::GlobalHistogram, |picture| enlarge(picture).map(|copy| (Cow::Owned(smooth(&copy)), 2.0))),
 ];
 
-fn search(picture: &GrayImage, scale: f64) -> Result<Vec<Code>, Error> {
+fn search(picture: &GrayImage, scale: f64, binarizer: Binarizer) -> Result<Vec<Code>, Error> {
     let (width, height) = picture.dimensions();
     let view = ImageView::from_slice(picture.as_raw(), width, height, ImageFormat::Lum)
         .map_err(|_| Error::Decoder)?;
@@ -139,6 +142,7 @@ fn search(picture: &GrayImage, scale: f64) -> Result<Vec<Code>, Error> {
         .try_downscale(true)
         .max_number_of_symbols(CODES_MAX)
         .text_mode(TextMode::Plain)
+        .binarizer(binarizer)
         .from(view)
         .map_err(|_| Error::Decoder)?;
     let mut codes: Vec<Code> = Vec::new();
@@ -171,6 +175,12 @@ fn sharpen(picture: &GrayImage) -> GrayImage {
         (2.5 * f32::from(*pixel) - 1.5 * blur).clamp(0.0, 255.0) as u8
     });
     GrayImage::from_raw(picture.width(), picture.height(), sharp.collect()).expect("one value for each pixel")
+}
+
+/// Blur of sigma 2: pictures inside a code's modules disappear.
+fn smooth(picture: &GrayImage) -> GrayImage {
+    let smooth = blur(picture).into_iter().map(|value| value as u8).collect();
+    GrayImage::from_raw(picture.width(), picture.height(), smooth).expect("one value for each pixel")
 }
 
 /// Gauss of sigma 2, by rows, then columns.
