@@ -16,6 +16,9 @@ pub(crate) const SHARED_MIN: u32 = 400;
 /// Points that a probe is moved in each direction, at most: eight pixels of the region.
 const SHIFT: i32 = 2;
 
+/// Words that are looked at first when two protected templates are compared: 256 points.
+const SAMPLE: usize = WORDS / 4;
+
 const DIRECTIONS: usize = 6;
 
 /// Side of a filter in pixels.
@@ -65,16 +68,17 @@ impl Template {
         for row in 0..POINTS {
             let strengths: [[f32; POINTS]; DIRECTIONS] =
                 std::array::from_fn(|direction| image.filter_row(&FILTERS[direction], row));
+            let strength = |direction: usize, column: usize| strengths[direction][column];
             for column in 0..POINTS {
                 // Veins are darker than skin: the direction of the least response wins.
                 let winner = (1..DIRECTIONS).fold(0, |best, direction| {
-                    if strengths[direction][column] < strengths[best][column] { direction } else { best }
+                    if strength(direction, column) < strength(best, column) { direction } else { best }
                 });
                 let point = row * POINTS + column;
                 for (plane, bit) in template.planes.iter_mut().zip(BITS[winner]) {
                     plane[point / 64] |= u64::from(bit) << (point % 64);
                 }
-                if region.valid[row] >> column & 1 == 1 && strengths[winner][column] < 0.0 {
+                if region.valid[row] >> column & 1 == 1 && strength(winner, column) < 0.0 {
                     template.mask[point / 64] |= 1 << (point % 64);
                 }
             }
@@ -123,8 +127,25 @@ impl Template {
     /// Share of differing bits where both can be compared, 0 (same) to 1; about 0.5 for unrelated bits, and 1 when
     /// too few points are shared.
     pub(crate) fn distance_in_place(&self, other: &Self) -> f32 {
+        self.differences(other, 0..WORDS).distance(SHARED_MIN)
+    }
+
+    /// As [`Template::distance_in_place`] for two protected templates, whose secret order makes their first words a
+    /// random sample of the points: when that sample already lies beyond `hopeless`, its distance is the answer.
+    pub(crate) fn distance_if_near(&self, other: &Self, hopeless: f32) -> f32 {
+        let sample = self.differences(other, 0..SAMPLE);
+        let early = sample.distance(SHARED_MIN / 4);
+        if early > hopeless {
+            return early;
+        }
+        let rest = self.differences(other, SAMPLE..WORDS);
+        Differences { shared: sample.shared + rest.shared, bits: sample.bits + rest.bits }
+            .distance(SHARED_MIN)
+    }
+
+    fn differences(&self, other: &Self, words: std::ops::Range<usize>) -> Differences {
         let (mut shared, mut ones, mut twos) = (0, 0, 0);
-        for word in 0..WORDS {
+        for word in words {
             let mask = self.mask[word] & other.mask[word];
             let differs = |plane: usize| self.planes[plane][word] ^ other.planes[plane][word];
             let (a, b, c) = (differs(0), differs(1), differs(2));
@@ -133,10 +154,19 @@ impl Template {
             ones += ((a ^ b ^ c) & mask).count_ones();
             twos += ((a & b | c & (a ^ b)) & mask).count_ones();
         }
-        if shared < SHARED_MIN {
-            return 1.0;
-        }
-        (ones + 2 * twos) as f32 / (3 * shared) as f32
+        Differences { shared, bits: ones + 2 * twos }
+    }
+}
+
+/// What two templates share, and in how many bits of that they differ.
+struct Differences {
+    shared: u32,
+    bits: u32,
+}
+
+impl Differences {
+    fn distance(&self, shared_min: u32) -> f32 {
+        if self.shared < shared_min { 1.0 } else { self.bits as f32 / (3 * self.shared) as f32 }
     }
 }
 

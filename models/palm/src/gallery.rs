@@ -12,6 +12,11 @@ pub const SAMPLES_MAX: usize = 6;
 /// Samples that the second pass turns and scales the probe for.
 const SHORT_LIST: usize = 32;
 
+/// How far beyond the threshold the first quarter of the points must be for the rest to be left out. That quarter is a
+/// random sample of 256 points or somewhat fewer, whose distance strays by 0.03 (one standard deviation) from that of
+/// all.
+const HOPELESS: f32 = 0.1;
+
 /// Turns of the second pass, in degrees, and changes of size: what a free hand does beyond what the finger gaps and
 /// the circle make good.
 const TURNS: [f32; 7] = [-9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0];
@@ -150,8 +155,10 @@ fn shifts(key: &Key, template: &Template) -> Vec<Protected> {
     Template::positions().map(|(dx, dy)| key.protect(&template.shifted(dx, dy))).collect()
 }
 
-fn least(probes: &[Protected], sample: &Protected) -> f32 {
-    probes.iter().map(|probe| probe.0.distance_in_place(&sample.0)).fold(1.0, f32::min)
+/// The least distance of any probe; one that a quarter of the points already shows to be beyond `hopeless` counts with
+/// what that quarter shows.
+fn least(probes: &[Protected], sample: &Protected, hopeless: f32) -> f32 {
+    probes.iter().map(|probe| probe.0.distance_if_near(&sample.0, hopeless)).fold(1.0, f32::min)
 }
 
 /// All enrolled palms of a store, in memory, under one key.
@@ -220,7 +227,7 @@ impl Gallery {
         for (first, template) in samples.iter().enumerate() {
             let probes = shifts(&self.key, template);
             for (second, other) in protected.iter().enumerate().skip(first + 1) {
-                if least(&probes, other) > self.thresholds.accept {
+                if least(&probes, other, 1.0) > self.thresholds.accept {
                     return Err(EnrolError::Inconsistent { first, second });
                 }
             }
@@ -265,11 +272,12 @@ impl Gallery {
     /// nobody, it is turned and scaled and compared with the closest few again.
     #[must_use]
     pub fn search(&self, probe: &Probe<'_>) -> Outcome {
+        let hopeless = self.thresholds.accept + HOPELESS;
         let mut distances: Vec<(f32, MemberId, &Protected)> = self
             .enrolments
             .iter()
             .flat_map(|(member, enrolment)| enrolment.samples.iter().map(move |sample| (*member, sample)))
-            .map(|(member, sample)| (least(&probe.shifted, sample), member, sample))
+            .map(|(member, sample)| (least(&probe.shifted, sample, hopeless), member, sample))
             .collect();
         let first = self.decide(distances.iter().map(|(distance, member, _)| (*distance, *member)));
         if first != Outcome::NoMatch || distances.is_empty() {
@@ -278,7 +286,9 @@ impl Gallery {
         let list = distances.len().min(SHORT_LIST);
         distances.select_nth_unstable_by(list - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let posed = probe.posed(&self.key);
-        self.decide(distances[..list].iter().map(|(_, member, sample)| (least(&posed, sample), *member)))
+        self.decide(
+            distances[..list].iter().map(|(_, member, sample)| (least(&posed, sample, hopeless), *member)),
+        )
     }
 
     /// Largest and smallest distance matter here only; they are not told, as scores would help an attacker climb.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use synthetic::{HEIGHT, Hand, Pose, WIDTH};
 
 fn picture(pixels: &[u8]) -> Picture<'_> {
-    Picture::new(WIDTH as u32, HEIGHT as u32, pixels).unwrap()
+    Picture::new(WIDTH as u32, HEIGHT as u32, pixels).expect("a picture of this size")
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn size_and_direction_follow_the_hand() {
 #[test]
 fn a_hand_that_fills_the_region_is_covered() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
-    let pixels = Hand::new(6).picture(&Pose::default(), &mut random);
+    let pixels = Hand::new(6).picture(&Pose::free(&mut random), &mut random);
     let palm = Palm::find(&picture(&pixels)).unwrap();
     assert!(Template::extract(&palm.region(&picture(&pixels))).coverage() > 0.8);
 }

@@ -15,12 +15,12 @@ use synthetic::{HEIGHT, Hand, Pose, WIDTH};
 const CONSENT: Consent = Consent { id: [9; 16], given_ms: 1000, text_version: 3, expires_ms: 1_000_000 };
 
 fn picture(pixels: &[u8]) -> Picture<'_> {
-    Picture::new(WIDTH as u32, HEIGHT as u32, pixels).unwrap()
+    Picture::new(WIDTH as u32, HEIGHT as u32, pixels).expect("a picture of this size")
 }
 
 fn template(pixels: &[u8]) -> Template {
     let picture = picture(pixels);
-    let palm = Palm::find(&picture).unwrap();
+    let palm = Palm::find(&picture).expect("a palm");
     Template::extract(&palm.region(&picture))
 }
 
@@ -52,7 +52,7 @@ fn enrolled(secret: u8, hands: std::ops::Range<u64>) -> Gallery {
 
 fn search(gallery: &Gallery, pixels: &[u8]) -> Outcome {
     let picture = picture(pixels);
-    gallery.search(&Probe::new(gallery.key(), picture, Palm::find(&picture).unwrap()))
+    gallery.search(&Probe::new(gallery.key(), picture, Palm::find(&picture).expect("a palm")))
 }
 
 /// The error rate at which as many genuine pairs are refused as impostor pairs are accepted, and where.
@@ -65,7 +65,7 @@ fn equal_error_rate(genuine: &[f32], impostor: &[f32]) -> (f32, f32) {
             (refused.max(accepted), line)
         })
         .min_by(|a, b| a.0.total_cmp(&b.0))
-        .unwrap()
+        .expect("lines to choose from")
 }
 
 #[test]

@@ -33,7 +33,6 @@ impl Default for Pose {
 }
 
 impl Pose {
-    #[allow(dead_code, reason = "shared by test binaries of which not all lay hands on freely")]
     /// A hand that someone holds out without a rest.
     pub fn free(random: &mut ChaCha8Rng) -> Self {
         Self {
