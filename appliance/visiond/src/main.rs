@@ -1,0 +1,77 @@
+//! `visiond`: the vision service's program.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use camera::sim::Sim;
+use clap::{Parser, Subcommand};
+use engine::units::CameraId;
+use recognition::Detector;
+use runtime::clock::Clock;
+use runtime::manifest::Manifest;
+use tokio::sync::watch;
+use visiond::{SERVICE, Settings};
+
+/// Follows people on the floor through the ceiling cameras.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the service. This build opens no camera yet: it loads the model, and reports every camera of the store map
+    /// as down. `box` runs the whole service on simulated cameras.
+    Run {
+        /// The role manifest.
+        #[arg(long)]
+        manifest: PathBuf,
+        /// Frames looked at at a time; one processor core each.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+        detectors: u8,
+    },
+}
+
+fn main() -> Result<()> {
+    let Command::Run { manifest, detectors } = Arguments::parse().command;
+    runtime::telemetry::init();
+    let manifest = Manifest::load(&manifest)?;
+    let map = manifest.load_store_map()?;
+    let library = recognition::library_path().context("cannot find the inference runtime")?;
+    let detectors = (0..detectors)
+        .map(|_| Detector::load(&manifest.models_dir, &library))
+        .collect::<Result<Vec<_>, _>>()
+        .context("cannot load the people detector")?;
+    tracing::warn!("this build opens no camera: every camera will be reported down");
+    let cameras: Vec<(CameraId, Sim)> = Vec::new();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        let (stop_sender, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            ended().await;
+            let _ = stop_sender.send(true);
+        });
+        let bus = manifest.join_bus(SERVICE);
+        visiond::run(Settings::default(), map, cameras, detectors, bus, Clock::system(), stop)
+            .await
+            .context("the vision service failed")
+    })
+}
+
+/// Waits for Ctrl-C or the service manager's SIGTERM.
+async fn ended() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
