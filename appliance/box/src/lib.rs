@@ -2,4 +2,6 @@
 //!
 //! It is deliberately not how a shop runs: there each service is a process of its own.
 
+pub mod day;
 pub mod report;
+pub mod services;

@@ -1,8 +1,9 @@
-//! The camera decode path: QR codes in a picture. One decoder (zxing-cpp), tried again on sharpened, enlarged, evened
-//! out and shrunk copies of the picture until something is found.
+//! The camera decode path: QR codes in a picture. One decoder (zxing-cpp), tried again on sharpened,
+//! enlarged, evened out and shrunk copies of the picture until something is found.
 //!
-//! The ladder and its order come from measurements on phone screens: sharpening repairs moiré, motion and defocus,
-//! enlarging repairs small codes, dividing by the local mean repairs glare and rolling-shutter bands.
+//! The ladder and its order come from measurements on phone screens: sharpening repairs moiré, motion and
+//! defocus, enlarging repairs small codes, dividing by the local mean repairs glare and rolling-shutter
+//! bands.
 
 use std::borrow::Cow;
 use std::fs;
@@ -32,8 +33,8 @@ const CODES_MAX: i32 = 255;
 pub struct Code {
     /// What it says; bytes that are no text are replaced.
     pub text: String,
-    /// Its corners in the picture's pixels: top left, top right, bottom right, bottom left of the symbol itself, which
-    /// may stand on its head.
+    /// Its corners in the picture's pixels: top left, top right, bottom right, bottom left of the symbol
+    /// itself, which may stand on its head.
     pub points: [[f64; 2]; 4],
 }
 
@@ -123,7 +124,9 @@ const LADDER: [(Binarizer, Rung); 9] = [
     (Binarizer::LocalAverage, |picture| Some((Cow::Owned(sharpen(picture)), 1.0))),
     (Binarizer::LocalAverage, |picture| enlarge(picture).map(|copy| (Cow::Owned(copy), 2.0))),
     (Binarizer::LocalAverage, |picture| Some((Cow::Owned(even_out(picture)), 1.0))),
-    (Binarizer::LocalAverage, |picture| enlarge(&even_out(picture)).map(|copy| (Cow::Owned(sharpen(&copy)), 2.0))),
+    (Binarizer::LocalAverage, |picture| {
+        enlarge(&even_out(picture)).map(|copy| (Cow::Owned(sharpen(&copy)), 2.0))
+    }),
     (Binarizer::LocalAverage, |picture| shrink(picture).map(|copy| (Cow::Owned(copy), 0.5))),
     (Binarizer::GlobalHistogram, |picture| Some((Cow::Borrowed(picture), 1.0))),
     (Binarizer::LocalAverage, |picture| Some((Cow::Owned(smooth(picture)), 1.0))),
@@ -161,9 +164,11 @@ fn search(picture: &GrayImage, scale: f64, binarizer: Binarizer) -> Result<Vec<C
 impl Code {
     /// The same symbol found twice: the same text, and each centre within the other's reach.
     fn is_same(&self, other: &Self) -> bool {
-        let centre = |code: &Self| [0, 1].map(|axis| code.points.iter().map(|point| point[axis]).sum::<f64>() / 4.0);
+        let centre =
+            |code: &Self| [0, 1].map(|axis| code.points.iter().map(|point| point[axis]).sum::<f64>() / 4.0);
         let (ours, theirs) = (centre(self), centre(other));
-        let reach = (self.points[0][0] - self.points[2][0]).hypot(self.points[0][1] - self.points[2][1]) / 4.0;
+        let reach =
+            (self.points[0][0] - self.points[2][0]).hypot(self.points[0][1] - self.points[2][1]) / 4.0;
         self.text == other.text && (ours[0] - theirs[0]).hypot(ours[1] - theirs[1]) <= reach
     }
 }
@@ -171,9 +176,11 @@ impl Code {
 /// Unsharp mask: 2.5 times the picture less 1.5 times its blur of sigma 2.
 fn sharpen(picture: &GrayImage) -> GrayImage {
     let blurred = blur(picture);
-    let sharp = picture.as_raw().iter().zip(&blurred).map(|(pixel, blur)| {
-        (2.5 * f32::from(*pixel) - 1.5 * blur).clamp(0.0, 255.0) as u8
-    });
+    let sharp = picture
+        .as_raw()
+        .iter()
+        .zip(&blurred)
+        .map(|(pixel, blur)| (2.5 * f32::from(*pixel) - 1.5 * blur).clamp(0.0, 255.0) as u8);
     GrayImage::from_raw(picture.width(), picture.height(), sharp.collect()).expect("one value for each pixel")
 }
 

@@ -1,7 +1,9 @@
-//! The keeper stores what must not be lost (passages until they are acknowledged, used codes, who is inside), tells it
-//! on the bus, and hears who has left. It works beside the lanes and may be slow; they never wait for it.
+//! The keeper stores what must not be lost (passages until they are acknowledged, used codes, who is inside),
+//! tells it on the bus, and hears who has left. It works beside the lanes and may be slow; they never wait
+//! for it.
 //!
-//! While the state file cannot be written, everything is kept in a database in memory, sent from there, and reported.
+//! While the state file cannot be written, everything is kept in a database in memory, sent from there, and
+//! reported.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -232,7 +234,10 @@ impl Keeper {
         .await
     }
 
-    async fn blocking<R: Send + 'static>(&mut self, work: impl FnOnce(&mut Books) -> R + Send + 'static) -> R {
+    async fn blocking<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Books) -> R + Send + 'static,
+    ) -> R {
         let mut books = std::mem::take(&mut self.books);
         let done = tokio::task::spawn_blocking(move || {
             let result = work(&mut books);
@@ -276,7 +281,8 @@ impl Books {
     }
 
     fn open_memory(&mut self, sender: &str, now: Instant) {
-        match Connection::open_in_memory().map_err(Error::Write).and_then(|it| Book::prepare(it, sender, now)) {
+        match Connection::open_in_memory().map_err(Error::Write).and_then(|it| Book::prepare(it, sender, now))
+        {
             Ok(book) => self.memory = Some(book),
             Err(error) => tracing::error!(error = %chain(&error), "no database in memory"),
         }
@@ -334,8 +340,10 @@ impl Book {
     fn prepare(connection: Connection, sender: &str, now: Instant) -> Result<Self, Error> {
         connection
             .execute_batch(
-                "CREATE TABLE IF NOT EXISTS memory (only INTEGER PRIMARY KEY CHECK (only = 1), json TEXT NOT NULL);
-                 CREATE TABLE IF NOT EXISTS closed (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE);",
+                "CREATE TABLE IF NOT EXISTS memory (
+                     only INTEGER PRIMARY KEY CHECK (only = 1), json TEXT NOT NULL);
+                 CREATE TABLE IF NOT EXISTS closed (
+                     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE);",
             )
             .map_err(Error::Write)?;
         let outbox = Outbox::open(&connection, sender, now)?;
@@ -349,7 +357,8 @@ impl Book {
             .optional()
             .map_err(|source| Error::Open { path: path.to_owned(), source })?;
         let parse = |json: String| serde_json::from_str(&json);
-        json.map_or(Ok(Memory::default()), parse).map_err(|source| Error::Memory { path: path.to_owned(), source })
+        json.map_or(Ok(Memory::default()), parse)
+            .map_err(|source| Error::Memory { path: path.to_owned(), source })
     }
 
     /// Stores records in one transaction: all or none.
@@ -376,7 +385,9 @@ impl Book {
             .execute("INSERT OR IGNORE INTO closed (id) VALUES (?1)", params![id.0])
             .map_err(Error::Write)?;
         let oldest = transaction.last_insert_rowid() - CLOSED_MAX;
-        transaction.execute("DELETE FROM closed WHERE number <= ?1", params![oldest]).map_err(Error::Write)?;
+        transaction
+            .execute("DELETE FROM closed WHERE number <= ?1", params![oldest])
+            .map_err(Error::Write)?;
         write_memory(&transaction, memory)?;
         transaction.commit().map_err(Error::Write)
     }

@@ -64,14 +64,18 @@ struct Loop<T, S> {
 }
 
 /// Runs one lane until `stop` becomes true.
-pub async fn run<T: Turnstile, S: QrScanner>(lane: Lane<T, S>, shared: Shared, mut stop: watch::Receiver<bool>) {
+pub async fn run<T: Turnstile, S: QrScanner>(
+    lane: Lane<T, S>,
+    shared: Shared,
+    mut stop: watch::Receiver<bool>,
+) {
     let now = shared.clock.now();
     let clock = shared.clock.clone();
     let mut lane = Loop {
         gate: Gate::new(lane.id.clone(), lane.takes_entries, now),
         id: lane.id,
         entry_is_a: lane.entry_is_a,
-        turnstile: Slot::new(lane.turnstile, now),
+        turnstile: Slot::new(Some(lane.turnstile), now),
         scanner: Slot::new(lane.scanner, now),
         shared,
         judged: None,

@@ -1,8 +1,9 @@
-//! The gate service: one loop a lane that connects turnstile and scanner with the engine's gate and admission, and a
-//! keeper that stores what must not be lost and tells it to the other services.
+//! The gate service: one loop a lane that connects turnstile and scanner with the engine's gate and
+//! admission, and a keeper that stores what must not be lost and tells it to the other services.
 //!
-//! It deliberately decides nothing itself, and waits for nobody: a full disk, a dead bus or a broken reader degrade
-//! what they are needed for and never stop a lane. Today it opens simulated devices; real ones come with their drivers.
+//! It deliberately decides nothing itself, and waits for nobody: a full disk, a dead bus or a broken reader
+//! degrade what they are needed for and never stop a lane. Today it opens simulated devices; real ones come
+//! with their drivers.
 
 pub mod decode;
 mod keeper;
@@ -35,7 +36,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// How people are admitted.
     pub admission: admission::Settings,
-    /// This sender's name in message ids: [`SERVICE`], or one name a box where several share a bus. Without `/` and `.`.
+    /// This sender's name in message ids: [`SERVICE`], or one name a box where several share a bus. Without
+    /// `/` and `.`.
     pub sender: String,
 }
 
@@ -52,8 +54,8 @@ pub struct Lane<T, S> {
     pub entry_is_a: bool,
     /// Opens the turnstile.
     pub turnstile: Open<T, turnstile::Error>,
-    /// Opens the scanner.
-    pub scanner: Open<S, qr_scanner::Error>,
+    /// Opens the scanner; `None` on a lane without one, as an exit is.
+    pub scanner: Option<Open<S, qr_scanner::Error>>,
 }
 
 /// Why the service ended early.
@@ -67,8 +69,8 @@ pub enum Error {
     Loop(#[source] tokio::task::JoinError),
 }
 
-/// Runs all lanes of a box until `stop` becomes true. Dropping the future at any point leaves all output lines inactive
-/// and everything stored that was reported as stored; it can be started again at once.
+/// Runs all lanes of a box until `stop` becomes true. Dropping the future at any point leaves all output
+/// lines inactive and everything stored that was reported as stored; it can be started again at once.
 ///
 /// # Errors
 /// When the lanes contradict each other, or a loop panics.

@@ -26,7 +26,8 @@ struct Arguments {
 enum Command {
     /// Runs the lanes of a role manifest. Today only simulated devices can be opened (`devices = "sim"`).
     Run {
-        /// The role manifest. Its state folder must hold admission.toml: store_group, [[issuers]] with id and key.
+        /// The role manifest. Its state folder must hold admission.toml: store_group, [[issuers]] with id and
+        /// key.
         #[arg(long)]
         manifest: PathBuf,
     },
@@ -97,7 +98,7 @@ fn run(path: &std::path::Path) -> Result<()> {
                     takes_entries: known.entry,
                     entry_is_a: lane.entry_is_a,
                     turnstile: Box::new(move || turnstile.open()),
-                    scanner: Box::new(move || scanner.open()),
+                    scanner: Some(Box::new(move || scanner.open())),
                 });
             }
         }

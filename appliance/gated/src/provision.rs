@@ -1,5 +1,6 @@
-//! What a box is given before it can admit anybody: the issuers' public keys, the store group, and the secret of wallet
-//! passes. It lies with the state (`admission.toml`), not in the role manifest: it belongs to the store, not to the role.
+//! What a box is given before it can admit anybody: the issuers' public keys, the store group, and the secret
+//! of wallet passes. It lies with the state (`admission.toml`), not in the role manifest: it belongs to the
+//! store, not to the role.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,11 +80,14 @@ pub fn load(path: &Path) -> Result<Settings, Error> {
     }
     let mut issuers = Issuers::default();
     for (index, issuer) in file.issuers.iter().enumerate() {
-        let key = hex(&issuer.key).ok_or_else(|| bad(format!("issuers[{index}].key"), "64 hexadecimal digits"))?;
+        let key =
+            hex(&issuer.key).ok_or_else(|| bad(format!("issuers[{index}].key"), "64 hexadecimal digits"))?;
         issuers.install(issuer.id, key);
     }
     let group_key = match file.group_key {
-        Some(text) => Some(GroupKey(hex(&text).ok_or_else(|| bad("group_key".to_owned(), "64 hexadecimal digits"))?)),
+        Some(text) => {
+            Some(GroupKey(hex(&text).ok_or_else(|| bad("group_key".to_owned(), "64 hexadecimal digits"))?))
+        }
         None => None,
     };
     let File { store_group, untrusted_clock, party, .. } = file;
@@ -91,7 +95,8 @@ pub fn load(path: &Path) -> Result<Settings, Error> {
 }
 
 fn hex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> = text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+    let digits: Vec<u8> =
+        text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }

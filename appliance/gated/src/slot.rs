@@ -11,7 +11,8 @@ const PAUSE_MAX: Millis = Millis(5_000);
 
 /// The device, or when to try for it.
 pub struct Slot<D, E> {
-    open: Open<D, E>,
+    /// `None`: there is no such device here, and nothing to wait for.
+    open: Option<Open<D, E>>,
     device: Option<D>,
     retry_at: Instant,
     pause: Millis,
@@ -19,7 +20,7 @@ pub struct Slot<D, E> {
 
 impl<D, E> Slot<D, E> {
     /// Empty; the first try is due at once.
-    pub fn new(open: Open<D, E>, now: Instant) -> Self {
+    pub fn new(open: Option<Open<D, E>>, now: Instant) -> Self {
         Self { open, device: None, retry_at: now, pause: PAUSE_MIN }
     }
 
@@ -28,9 +29,9 @@ impl<D, E> Slot<D, E> {
         self.device.as_mut()
     }
 
-    /// When to try next; `None` while there is a device.
+    /// When to try next; `None` while there is a device, or none to come.
     pub fn due(&self) -> Option<Instant> {
-        self.device.is_none().then_some(self.retry_at)
+        (self.open.is_some() && self.device.is_none()).then_some(self.retry_at)
     }
 
     /// Tries to open it.
@@ -38,7 +39,8 @@ impl<D, E> Slot<D, E> {
     /// # Errors
     /// The device's; the next try is due after a pause that doubles each time.
     pub fn try_open(&mut self, now: Instant) -> Result<(), E> {
-        match (self.open)() {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        match open() {
             Ok(device) => {
                 self.device = Some(device);
                 self.pause = PAUSE_MIN;

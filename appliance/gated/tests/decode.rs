@@ -47,7 +47,10 @@ fn corners_are_the_codes_own() {
     assert!(upright.points[1][0] > left + side / 2.0 && upright.points[3][1] > top + side / 2.0);
     for (mine, theirs) in [(0, 2), (1, 3), (2, 0), (3, 1)] {
         for axis in 0..2 {
-            assert!((upright.points[mine][axis] - over.points[theirs][axis]).abs() < 8.0, "{upright:?} {over:?}");
+            assert!(
+                (upright.points[mine][axis] - over.points[theirs][axis]).abs() < 8.0,
+                "{upright:?} {over:?}"
+            );
         }
     }
 }
@@ -62,7 +65,10 @@ fn corners_of_a_repaired_picture_are_in_the_original() {
         let small = image::imageops::resize(&picture, 250, 250, image::imageops::FilterType::Triangle);
         for code in decode(&small).unwrap() {
             found_by_ladder += 1;
-            assert!((code.points[0][0] - 66.0).abs() < 8.0 && (code.points[0][1] - 36.0).abs() < 8.0, "{code:?}");
+            assert!(
+                (code.points[0][0] - 66.0).abs() < 8.0 && (code.points[0][1] - 36.0).abs() < 8.0,
+                "{code:?}"
+            );
         }
     }
     assert!(found_by_ladder > 0);
@@ -109,12 +115,14 @@ fn broken_pictures_are_errors() {
 }
 
 fn pictures(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
             pictures(&path, found);
-        } else if path.extension().is_some_and(|ext| ["png", "jpg", "webp"].iter().any(|known| ext == *known)) {
+        } else if path.extension().is_some_and(|ext| ["png", "jpg", "webp"].iter().any(|known| ext == *known))
+        {
             found.push(path);
         }
     }
@@ -122,12 +130,9 @@ fn pictures(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Counts exact texts per folder. The floors are what was measured, less a little for other decoder versions.
 #[test]
-#[expect(clippy::print_stderr, reason = "figures for people")]
 fn pictures_that_others_took() {
-    let data = std::env::var_os("STILE_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let data = std::env::var_os("STILE_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let root = data.join("qr");
     if !root.is_dir() {
         eprintln!("skipped: no data");
@@ -140,7 +145,8 @@ fn pictures_that_others_took() {
     let mut false_reads = 0;
     for file in files {
         let Ok(want) = fs::read(file.with_extension("txt")) else {
-            if file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("falsepositives")) {
+            if file.components().any(|part| part.as_os_str().to_string_lossy().starts_with("falsepositives"))
+            {
                 false_reads += decode_file(&file).map_or(0, |(codes, _)| codes.len());
             }
             continue;
@@ -148,7 +154,8 @@ fn pictures_that_others_took() {
         let want = String::from_utf8_lossy(&want).replace("\r\n", "\n");
         let (codes, ms) = decode_file(&file).unwrap();
         let exact = codes.iter().any(|code| code.text.replace("\r\n", "\n") == want);
-        let folder = folders.entry(file.parent().unwrap().strip_prefix(&root).unwrap().to_owned()).or_default();
+        let folder =
+            folders.entry(file.parent().unwrap().strip_prefix(&root).unwrap().to_owned()).or_default();
         folder.0 += u32::from(exact);
         folder.1 += 1;
         if std::env::var_os("STILE_MISSED").is_some() && !exact {
@@ -166,7 +173,11 @@ fn pictures_that_others_took() {
         eprintln!("{}: {exact} of {all}", folder.display());
     }
     let rate = f64::from(right) / f64::from(all);
-    eprintln!("qrcode folders: {right} of {all} ({:.1} %), mean {:.2} ms", rate * 100.0, ms_sum / f64::from(all));
+    eprintln!(
+        "qrcode folders: {right} of {all} ({:.1} %), mean {:.2} ms",
+        rate * 100.0,
+        ms_sum / f64::from(all)
+    );
     eprintln!("codes read in false-positive pictures: {false_reads}");
     assert!(rate >= 0.94, "{right} of {all}");
     assert_eq!(false_reads, 0);

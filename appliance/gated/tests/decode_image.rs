@@ -12,7 +12,8 @@ fn one_line_a_file_and_broken_ones_named() {
     let good = folder.path().join("good.png");
     let drawn = BarcodeCreator::new(BarcodeFormat::QRCode).from_str("hello").unwrap();
     let drawn = drawn.to_image_with(&BarcodeWriter::new().scale(5).add_quiet_zones(true)).unwrap();
-    let picture = image::GrayImage::from_raw(drawn.width() as u32, drawn.height() as u32, drawn.data()).unwrap();
+    let picture =
+        image::GrayImage::from_raw(drawn.width() as u32, drawn.height() as u32, drawn.data()).unwrap();
     picture.save(&good).unwrap();
     let empty = folder.path().join("empty.png");
     image::GrayImage::from_pixel(60, 60, image::Luma([200])).save(&empty).unwrap();
@@ -21,7 +22,8 @@ fn one_line_a_file_and_broken_ones_named() {
     let absent = folder.path().join("absent.png");
 
     let run = |files: &[&std::path::Path]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_gated")).arg("decode-image").args(files).output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_gated")).arg("decode-image").args(files).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         (output.status, lines, String::from_utf8(output.stderr).unwrap())

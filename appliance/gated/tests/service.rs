@@ -1,4 +1,5 @@
-//! The gate service with simulated devices, in virtual time: what shoppers, technicians and power cuts do to it.
+//! The gate service with simulated devices, in virtual time: what shoppers, technicians and power cuts do to
+//! it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::time::Duration;
 use engine::admission::issue::{Device, Issuer, Terms};
 use engine::admission::{self, Issuers, PartyEntry, UntrustedClock};
 use engine::message::{
-    Ack, Authority, DenyReason, Direction, GateStatus, GateView, Health, HealthState, Notice, Passage, SessionClosed, topic,
+    Ack, Authority, DenyReason, Direction, GateStatus, GateView, Health, HealthState, Notice, Passage,
+    SessionClosed, topic,
 };
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MemberHandle, MessageId, SessionId};
@@ -42,7 +44,10 @@ fn issuer() -> Issuer {
 
 fn phone(member: u64, party: u8) -> Device {
     let member = MemberHandle(member);
-    issuer().device(&Terms { party, ..Terms::single(member, START.before(Millis(60_000))) }, &[member.0 as u8; 32])
+    issuer().device(
+        &Terms { party, ..Terms::single(member, START.before(Millis(60_000))) },
+        &[member.0 as u8; 32],
+    )
 }
 
 impl Store {
@@ -90,10 +95,11 @@ impl Store {
             takes_entries: true,
             entry_is_a: true,
             turnstile: Box::new(move || turnstile.open()),
-            scanner: Box::new(move || scanner.open()),
+            scanner: Some(Box::new(move || scanner.open())),
         };
         let stop = self.stop.subscribe();
-        self.service = Some(tokio::spawn(gated::run(settings, vec![lane], self.bus.clone(), self.clock.clone(), stop)));
+        self.service =
+            Some(tokio::spawn(gated::run(settings, vec![lane], self.bus.clone(), self.clock.clone(), stop)));
     }
 
     /// Ends the service at whatever await it is at, as `kill -9` does.
@@ -150,7 +156,10 @@ async fn a_shopper_walks_in() {
     store.wait(50).await;
     assert_eq!(store.view().status, GateStatus::Closed);
     store.show(&phone(5, 1)).await;
-    assert_eq!(store.turnstile.outputs(), Outputs { unlock_a: true, beacon_green: true, ..Outputs::INACTIVE });
+    assert_eq!(
+        store.turnstile.outputs(),
+        Outputs { unlock_a: true, beacon_green: true, ..Outputs::INACTIVE }
+    );
     assert_eq!(store.scanner.signals(), [qr_scanner::Signal::Good]);
     assert_eq!(store.view().notice, Notice::Welcome { remaining: 1 });
     store.wait(400).await;
@@ -279,9 +288,14 @@ async fn a_dead_bus_stops_nobody() {
 async fn a_missing_or_broken_state_file_stops_nobody() {
     for broken in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let state = if broken { folder.path().join("gated.db") } else { folder.path().join("no/such/folder/gated.db") };
+        let state = if broken {
+            folder.path().join("gated.db")
+        } else {
+            folder.path().join("no/such/folder/gated.db")
+        };
         if broken {
-            fs::write(&state, b"this is no database at all, and long enough to be told from one".repeat(100)).unwrap();
+            fs::write(&state, b"this is no database at all, and long enough to be told from one".repeat(100))
+                .unwrap();
         }
         let mut store = Store::at(folder, state.clone());
         store.wait(50).await;
@@ -299,7 +313,10 @@ async fn a_missing_or_broken_state_file_stops_nobody() {
         store.wait(5_000).await;
         assert_eq!(store.passages(), []);
         if broken {
-            assert!(fs::metadata(&state).unwrap().len() > 5_000, "what cannot be read is left for a technician");
+            assert!(
+                fs::metadata(&state).unwrap().len() > 5_000,
+                "what cannot be read is left for a technician"
+            );
         } else {
             fs::create_dir_all(state.parent().unwrap()).unwrap();
             store.wait(7_000).await;
@@ -369,7 +386,11 @@ async fn who_has_left_may_come_in_again() {
         store.wait(15_000).await;
         store.show(&member).await;
         let notice = store.view().notice;
-        assert_eq!(notice, Notice::Refused { reason: DenyReason::AlreadyInside }, "a repeated message frees nobody");
+        assert_eq!(
+            notice,
+            Notice::Refused { reason: DenyReason::AlreadyInside },
+            "a repeated message frees nobody"
+        );
     }
 }
 
@@ -413,7 +434,6 @@ async fn nonsense_on_the_bus_is_ignored() {
 
 /// Not a timed test: prints what the path costs here, from the scanner's report to the driven line.
 #[tokio::test(start_paused = true)]
-#[expect(clippy::print_stderr, reason = "a figure for people")]
 async fn print_latency() {
     let mut store = Store::new();
     store.wait(50).await;

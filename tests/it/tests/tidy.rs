@@ -79,7 +79,9 @@ fn arrows_point_from_roots_to_leaves_only() {
                 "box" | "it" => true,
                 name => match roots.get(name) {
                     Some(column) => to == "engine" || to == "runtime" || column.contains(&to),
-                    None => panic!("package {name} has no place in the diagram; give it one in ARCHITECTURE.md"),
+                    None => {
+                        panic!("package {name} has no place in the diagram; give it one in ARCHITECTURE.md")
+                    }
                 },
             };
             if !allowed {
@@ -92,8 +94,17 @@ fn arrows_point_from_roots_to_leaves_only() {
 
 #[test]
 fn the_engine_has_no_io_clock_or_thread() {
-    let banned =
-        ["std::fs", "std::net", "std::thread", "std::time", "tokio", "tracing", "println!", "SystemTime", "HashMap"];
+    let banned = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::time",
+        "tokio",
+        "tracing",
+        "println!",
+        "SystemTime",
+        "HashMap",
+    ];
     let mut wrong = String::new();
     for file in tracked(".rs").iter().filter(|file| file.starts_with(root().join("appliance/engine/src"))) {
         let text = std::fs::read_to_string(file).expect("readable");

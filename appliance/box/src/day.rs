@@ -1,0 +1,281 @@
+//! A simulated store day: the world moves the devices, the services do the rest, and the table compares.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use camera::Format;
+use engine::message::{Ack, GateView, Passage, Receipt, Review, topic};
+use engine::time::{Instant, Millis};
+use engine::units::{LaneId, MessageId};
+use runtime::bus::{Bus, Subscription};
+use runtime::clock::Clock;
+use runtime::outbox::ack_topic_of;
+use store_sim::devices::Devices;
+use store_sim::fault::{FaultKind, Service};
+use store_sim::{Options, World, oracle};
+
+use crate::report::{Baskets, Percentiles, Score, Table};
+use crate::services::{Files, Services};
+
+/// How often the world moves on: its own step.
+const STEP: Duration = Duration::from_millis(50);
+/// How long after the last shopper left sessions may still settle: a review waits ten minutes for a person, then
+/// nobody is charged for it.
+const SETTLING_MAX: Millis = Millis(11 * 60 * 1000);
+/// How long the services may need before the first shopper comes, to open devices and learn the shelves' levels.
+const OPENING: Millis = Millis(2_000);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The simulated day.
+    pub world: Options,
+    /// Where the services find their files.
+    pub files: Files,
+}
+
+/// What the box hears on the bus: the chain's side of receipts, and what the table needs.
+pub struct Listener {
+    receipts: Subscription,
+    reviews: Subscription,
+    passages: Subscription,
+    gates: Subscription,
+    /// Receipts by id.
+    pub settled: BTreeMap<MessageId, Receipt>,
+    /// Reviews by the shelf event's id.
+    pub reviewed: BTreeMap<MessageId, Review>,
+    /// Passages by id.
+    pub passed: BTreeMap<MessageId, Passage>,
+    latencies: BTreeMap<LaneId, Latencies>,
+}
+
+/// Latencies of one lane, gathered from a view that holds the newest 256 only.
+#[derive(Default)]
+struct Latencies {
+    unlocks: u64,
+    microseconds: Vec<u32>,
+}
+
+/// Runs a day on a paused clock, as fast as the machine can, and returns its table.
+///
+/// # Errors
+/// When a service cannot start or ends badly.
+pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Table> {
+    // One thread keeps the order of events the same in each run; detectors work on the blocking pool.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(live_through(plan, progress))
+}
+
+async fn live_through(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Table> {
+    let started = std::time::Instant::now();
+    let mut world = World::new(plan.world);
+    let (mut devices, opened) = Devices::new(&world, Format::Yuyv);
+    let bus = Bus::local();
+    let clock = Clock::starting_at(plan.world.start.before(OPENING));
+    let mut listener = Listener::new(&bus);
+    let mut services =
+        Services::start(&world, opened, &devices, plan.files.clone(), bus.clone(), clock.clone())?;
+    let mut faults = Faults::new(&world);
+    let mut told = plan.world.start;
+    let mut finished: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(STEP).await;
+        let now = clock.now();
+        devices.step(&mut world, now);
+        faults.carry_out(now, &mut services, &world, &mut devices, &bus)?;
+        services.check().await?;
+        listener.listen(&bus);
+        if now.since(told) >= Millis::from_seconds(30) {
+            told = now;
+            progress(&line(&world, &listener, started.elapsed(), now.since(plan.world.start)));
+        }
+        if world.finished() {
+            let since = *finished.get_or_insert(now);
+            if listener.all_settled(&world) || now.since(since) > SETTLING_MAX {
+                break;
+            }
+        }
+    }
+    let simulated = clock.now().since(plan.world.start);
+    services.stop().await?;
+    listener.listen(&bus);
+    Ok(listener.table(&world, &devices, simulated, started.elapsed()))
+}
+
+/// One line for people who wait.
+fn line(world: &World, listener: &Listener, real: Duration, simulated: Millis) -> String {
+    format!(
+        "{:>5.0} s simulated in {:>4.0} s: {} inside, {} passages, {} receipts, {} reviews",
+        simulated.as_seconds(),
+        real.as_secs_f64(),
+        world.inside(),
+        listener.passed.len(),
+        listener.settled.len(),
+        listener.reviewed.len(),
+    )
+}
+
+/// The faults that the runner of the services carries out.
+struct Faults {
+    killed: BTreeMap<usize, Service>,
+    done: Vec<bool>,
+}
+
+impl Faults {
+    fn new(world: &World) -> Self {
+        Self { killed: BTreeMap::new(), done: vec![false; world.faults().len()] }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Instant,
+        services: &mut Services,
+        world: &World,
+        devices: &mut Devices,
+        bus: &Bus,
+    ) -> anyhow::Result<()> {
+        let mut bus_cut = false;
+        for (index, fault) in world.faults().iter().enumerate() {
+            let holds = fault.holds(now);
+            match &fault.kind {
+                FaultKind::BusDown => bus_cut |= holds,
+                FaultKind::ServiceKilled { service } if holds && !self.done[index] => {
+                    self.done[index] = true;
+                    self.killed.insert(index, *service);
+                    services.kill(*service);
+                }
+                FaultKind::ServiceKilled { service } if !holds && self.killed.remove(&index).is_some() => {
+                    services.restart(*service, world, devices)?;
+                }
+                // A killed service stays down while its fault holds; the devices carry out the rest themselves.
+                FaultKind::ServiceKilled { .. }
+                | FaultKind::ReaderUnplugged { .. }
+                | FaultKind::CameraDark { .. }
+                | FaultKind::CameraUnplugged { .. }
+                | FaultKind::FrameLoss { .. }
+                | FaultKind::PlateStuck { .. }
+                | FaultKind::LineDown { .. } => {}
+            }
+        }
+        bus.set_cut(bus_cut);
+        Ok(())
+    }
+}
+
+impl Listener {
+    /// Listens from now on.
+    #[must_use]
+    pub fn new(bus: &Bus) -> Self {
+        Self {
+            receipts: bus.subscribe(topic::RECEIPT),
+            reviews: bus.subscribe(topic::REVIEW),
+            passages: bus.subscribe(topic::PASSAGE),
+            gates: bus.subscribe(&format!("{}/#", topic::GATE_VIEW)),
+            settled: BTreeMap::new(),
+            reviewed: BTreeMap::new(),
+            passed: BTreeMap::new(),
+            latencies: BTreeMap::new(),
+        }
+    }
+
+    /// Takes what has arrived and acknowledges receipts and reviews, as the chain's uplink does.
+    pub fn listen(&mut self, bus: &Bus) {
+        while let Some(message) = self.receipts.try_recv() {
+            if let Ok(receipt) = message.parse::<Receipt>() {
+                acknowledge(bus, &receipt.id);
+                self.settled.insert(receipt.id.clone(), receipt);
+            }
+        }
+        while let Some(message) = self.reviews.try_recv() {
+            if let Ok(review) = message.parse::<Review>() {
+                acknowledge(bus, &review.event);
+                self.reviewed.insert(review.event.clone(), review);
+            }
+        }
+        while let Some(message) = self.passages.try_recv() {
+            if let Ok(passage) = message.parse::<Passage>() {
+                self.passed.insert(passage.id.clone(), passage);
+            }
+        }
+        while let Some(message) = self.gates.try_recv() {
+            if let Ok(view) = message.parse::<GateView>() {
+                self.latencies.entry(view.lane.clone()).or_default().take(&view);
+            }
+        }
+    }
+
+    /// Whether every visit that ended has its receipt.
+    #[must_use]
+    pub fn all_settled(&self, world: &World) -> bool {
+        world
+            .truth()
+            .visits
+            .iter()
+            .filter(|visit| visit.left.is_some())
+            .all(|visit| self.settled.values().any(|receipt| receipt.member == Some(visit.member)))
+    }
+
+    /// The day's table.
+    #[must_use]
+    pub fn table(&self, world: &World, devices: &Devices, simulated: Millis, real: Duration) -> Table {
+        let visits = world.truth().visits.iter().filter(|visit| visit.left.is_some());
+        let truth: Baskets = visits.map(|visit| (visit.member, visit.out.clone())).collect();
+        let receipts: Vec<Receipt> = self.settled.values().cloned().collect();
+        let score = Score::of(&receipts, &truth);
+        let passages: Vec<Passage> = self.passed.values().cloned().collect();
+        let closed: Vec<_> =
+            receipts.iter().filter_map(|receipt| Some((receipt.member?, receipt.left))).collect();
+        let mut violations = oracle::sessions_settle_once(world, &receipts);
+        violations.extend(oracle::grants_pass_once(&passages, &closed));
+        violations.extend(oracle::items_are_conserved(world));
+        let mut sessions: Vec<_> = receipts.iter().map(|receipt| &receipt.session).collect();
+        sessions.sort();
+        let settled = sessions.len();
+        sessions.dedup();
+        let latencies = self.latencies.values().flat_map(|lane| lane.microseconds.iter().copied());
+        Table {
+            seed: world.options().seed,
+            shoppers: truth.len(),
+            sessions_settled: sessions.len(),
+            settled_twice: settled - sessions.len(),
+            receipts_exact: score.exact,
+            item_precision: score.precision(),
+            item_recall: score.recall(),
+            item_f1: score.f1(),
+            reviews: self.reviewed.len(),
+            gate_ms: Percentiles::of_microseconds(latencies.collect()),
+            camera_frames: devices.frames(),
+            simulated_seconds: simulated.as_seconds(),
+            seconds: real.as_secs_f64(),
+            violations: violations.iter().map(ToString::to_string).collect(),
+            wrong: score.wrong,
+        }
+    }
+}
+
+impl Latencies {
+    fn take(&mut self, view: &GateView) {
+        // A restarted gated counts from nothing.
+        let before = if view.unlocks < self.unlocks { 0 } else { self.unlocks };
+        let new = (view.unlocks - before).min(view.latency_us.len() as u64) as usize;
+        self.microseconds.extend(&view.latency_us[view.latency_us.len() - new..]);
+        self.unlocks = view.unlocks;
+    }
+}
+
+fn acknowledge(bus: &Bus, id: &MessageId) {
+    bus.publish(&ack_topic_of(id), &Ack { ids: vec![id.clone()] });
+}
+
+/// A folder of its own for one day's state, removed with the handle.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn fresh_state() -> anyhow::Result<tempfile::TempDir> {
+    tempfile::tempdir().context("cannot make a folder for the day's state")
+}
