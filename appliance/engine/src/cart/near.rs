@@ -12,12 +12,12 @@ use crate::units::TrackId;
 const HISTORY: Millis = Millis(20_000);
 /// Most views kept, for views that come faster than ten a second.
 const VIEWS_MAX: usize = 800;
-/// The hand comes this long before the level moves, and leaves this long after it has settled.
-const BEFORE: Millis = Millis(500);
-const AFTER: Millis = Millis(300);
+/// The hand is there this long before the level moves, and until this long after it has settled: about one view.
+const BEFORE: Millis = Millis(400);
+const AFTER: Millis = Millis(100);
 /// Depth of a plate, and the height above it where a hand holds what stands there, metres.
 const PLATE_DEPTH: f64 = 0.40;
-const GRIP_HEIGHT: f64 = 0.30;
+const GRIP_HEIGHT: f64 = 0.24;
 /// Error of "the hand is where the item is", metres: key points sit on the wrist.
 const GRIP_SD: f64 = 0.09;
 /// A person's ground position is at most this far from a shelf's edge when reaching into it, metres.

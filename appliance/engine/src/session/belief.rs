@@ -139,6 +139,22 @@ impl Belief {
         self.events.push(event);
     }
 
+    /// Oracle: taking back every open event's moves leaves carts of which none holds less than nothing.
+    #[cfg(test)]
+    pub(super) fn conserved(&self, planogram: &Planogram) -> bool {
+        self.hypotheses.iter().all(|hypothesis| {
+            let mut before = hypothesis.holdings.clone();
+            for (event, choice) in self.events.iter().zip(&hypothesis.choices).rev() {
+                let Some((plate, _)) = event.change.plates.first() else { return false };
+                before.apply(planogram, *plate, &event.explanations[usize::from(*choice)], -1);
+            }
+            let decided = self.events.iter().any(|event| event.decided.is_some());
+            let whole = |holdings: &Holdings| holdings.carts.values().all(|count| *count > 0);
+            hypothesis.choices.len() == self.events.len()
+                && (decided || (whole(&hypothesis.holdings) && whole(&before)))
+        })
+    }
+
     /// Log of the summed weight of all hypotheses.
     fn total(&self) -> f64 {
         let best = self.hypotheses.first().map_or(0.0, |first| first.log);

@@ -26,7 +26,7 @@ const COUNT_PRIOR: [f64; 6] = [-0.07, -3.0, -4.4, -5.5, -6.2, -6.9];
 const PAIR_PRIOR: f64 = -4.6;
 const SWAP_PRIOR: f64 = -5.0;
 /// Log-prior, against one person taking two, of two people taking one each when both have a hand there.
-const SHARED_PRIOR: f64 = -1.2;
+const SHARED_PRIOR: f64 = -1.8;
 /// Log-priors of kinds of event.
 const PICK_PRIOR: f64 = -0.3;
 const PUT_BACK_PRIOR: f64 = -0.5;
@@ -34,15 +34,16 @@ const NOTHING_PRIOR: f64 = -1.9;
 /// A plate beside a great change feels some of it through the shelf: log-prior, and share of the change.
 const ECHO_PRIOR: f64 = -0.5;
 const ECHO: f64 = 0.01;
+/// A second thing moved beside another at the same time.
+const ASIDE_PRIOR: f64 = -2.5;
 /// Put back by someone who does not hold it: handed over before, or its pick-up was missed.
 const OTHERS_CART_PRIOR: f64 = -4.0;
 const NO_CART_PRIOR: f64 = -7.0;
-/// Planogram weights: home plate, a plate beside it, the same shelf, anywhere; a thing known to lie here.
+/// Planogram weights: home plate, a plate beside it, the same shelf, anywhere.
 const HOME: f64 = 1.0;
 const BESIDE: f64 = 0.06;
 const SAME_SHELF: f64 = 0.04;
 const ANYWHERE: f64 = 0.04;
-const MISPLACED: f64 = 0.45;
 /// Where things are put back: home plates, the home shelf, anywhere (5 : 6 : 15 of 26 in the labelled cases, which
 /// were made to confuse; shoppers at large are tidier).
 const BACK_HOME: f64 = 0.35;
@@ -74,6 +75,8 @@ pub(super) struct Change {
     pub spread: f64,
     /// What this plate may feel of a greater change beside it at the same time, grams.
     pub echo: f64,
+    /// Log-prior of a further thing moved at the same time and place as a greater one; 0 for the greatest.
+    pub aside: f64,
 }
 
 /// One product into a cart (or out of it, when negative); `session` is `None` for what no cart held.
@@ -121,6 +124,8 @@ pub(super) struct Planogram {
     shelf_plates: BTreeMap<(u16, u16), usize>,
     plates: usize,
     faced: usize,
+    /// Weight of a thing known to lie on a plate that is not its own, against 1 for what belongs there.
+    misplaced: f64,
 }
 
 impl Holdings {
@@ -157,7 +162,7 @@ fn add<K: Ord>(counts: &mut BTreeMap<K, i16>, key: K, count: i16) {
 }
 
 impl Planogram {
-    pub(super) fn new(map: &StoreMap) -> Self {
+    pub(super) fn new(map: &StoreMap, misplaced: f64) -> Self {
         let mut keys = BTreeMap::new();
         let mut items: Vec<Item> = Vec::new();
         for (key, product) in (0..ProductKey::MAX).zip(&map.products) {
@@ -185,7 +190,8 @@ impl Planogram {
             *shelf_plates.entry((plate.id.gondola, plate.id.shelf)).or_default() += 1;
         }
         let faced = items.iter().filter(|item| !item.home.is_empty()).count().max(1);
-        Self { items, at, on_shelf, shelf_plates, plates: map.plates.len().max(1), faced }
+        let misplaced = if misplaced.is_finite() { misplaced.max(0.0) } else { 0.0 };
+        Self { items, at, on_shelf, shelf_plates, plates: map.plates.len().max(1), faced, misplaced }
     }
 
     pub(super) fn is_home(&self, product: ProductKey, plate: PlateId) -> bool {
@@ -210,7 +216,7 @@ impl Planogram {
             }
             let here = (*plate, ProductKey::MIN)..=(*plate, ProductKey::MAX);
             for ((_, other), count) in holdings.misplaced.range(here) {
-                let lies = MISPLACED * f64::from((*count).clamp(0, 3));
+                let lies = self.misplaced * f64::from((*count).clamp(0, 3));
                 sum += lies;
                 if *other == product {
                     weight += lies;
@@ -345,7 +351,7 @@ impl Candidates {
     /// Explanations and their log-scores, given what the carts and shelves hold.
     pub(super) fn score(&self, planogram: &Planogram, change: &Change, holdings: &Holdings) -> Vec<(Explanation, f64)> {
         let mut out = vec![(Vec::new(), Planogram::nothing(change))];
-        let base = change.spread;
+        let base = change.spread + change.aside;
         let single = |key: SessionKey, items: &[(ProductKey, i16)]| -> Explanation {
             items.iter().map(|(product, count)| Move { session: Some(key), product: *product, count: *count }).collect()
         };
@@ -418,7 +424,7 @@ impl Candidates {
     ) {
         let (product, count) = back;
         let place = planogram.back(change, product);
-        let weight = planogram.weight(change, &[back]) + change.spread;
+        let weight = planogram.weight(change, &[back]) + change.spread + change.aside;
         let best_near = self.who.iter().map(|(_, _, near)| *near).fold(f64::NEG_INFINITY, f64::max);
         let mut held = false;
         for (key, staff, near) in &self.who {
@@ -545,7 +551,10 @@ fn change(id: MessageId, run: &[&Step], all: &[Step]) -> Change {
     let from = run.iter().map(|step| step.from).min().unwrap_or_default();
     let others = all.iter().filter(|other| run.iter().all(|step| step.plate != other.plate));
     let echo = ECHO * others.map(|other| other.delta.grams().abs()).fold(0.0, f64::max);
-    Change { id, from, delta, sd: variance.sqrt(), plates, near, spread, echo }
+    let greatest = |steps: &mut dyn Iterator<Item = &Step>| steps.map(|step| step.delta.0.abs()).max().unwrap_or(0);
+    let is_greatest = greatest(&mut run.iter().copied()) >= greatest(&mut all.iter());
+    let aside = if is_greatest { 0.0 } else { ASIDE_PRIOR };
+    Change { id, from, delta, sd: variance.sqrt(), plates, near, spread, echo, aside }
 }
 
 /// A cart as lines, in order of product; counts of zero and less are no lines.

@@ -46,6 +46,9 @@ pub struct Policy {
     pub review_timeout: Millis,
     /// What an unanswered review means.
     pub doubt: Doubt,
+    /// How likely a thing known to lie on a plate that is not its own is taken next there, against 1 for what belongs
+    /// there. A busy store sees many more ordinary pick-ups for each; a short recording made to confuse sees fewer.
+    pub misplaced: f64,
     /// Currency of totals; lines priced in another currency are not charged.
     pub currency: Currency,
 }
@@ -66,6 +69,7 @@ impl Default for Policy {
             accept: 0.9,
             review_timeout: Millis::from_seconds(600),
             doubt: Doubt::ChargeNothing,
+            misplaced: 0.45,
             currency: Currency::KRW,
         }
     }
@@ -151,7 +155,7 @@ impl Store {
     #[must_use]
     pub fn new(map: StoreMap, policy: Policy) -> Self {
         Self {
-            planogram: Planogram::new(&map),
+            planogram: Planogram::new(&map, policy.misplaced),
             map,
             policy,
             sessions: BTreeMap::new(),
