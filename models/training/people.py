@@ -79,13 +79,16 @@ class Net(nn.Module):
 
     def forward(self, picture):
         """Picture: 0..255. Returns logits for the first two maps and pixels for the others."""
+        return self.head(self.features(picture)) * self.scale
+
+    def features(self, picture):
         x4 = self.down4(self.stem(picture / 128.0 - 1.0))
         x8 = self.down8(x4)
         x16 = self.down16(x8)
         x16 = x16 + self.up(self.side32(self.down32(x16)))
         x8 = x8 + self.up(self.merge16(x16))
         x4 = x4 + self.up(self.merge8(x8))
-        return self.head(self.merge4(x4)) * self.scale
+        return self.merge4(x4)
 
 
 class Exported(nn.Module):
@@ -164,7 +167,7 @@ def ignore(weights, point, radius):
 
 
 def loss(output, maps, weights, masks):
-    """Focal loss of the probabilities (CornerNet's form) and absolute error of the vectors."""
+    """Focal loss of the probabilities (CornerNet's form) and absolute error of the vectors; the sum and its parts."""
     truth = maps[:, :2]
     probability = torch.sigmoid(output[:, :2]).clamp(1e-5, 1 - 1e-5)
     positive = truth.eq(1).float()
@@ -176,7 +179,7 @@ def loss(output, maps, weights, masks):
     mean = lambda values, mask: (values * mask).sum() / mask.sum().clamp(min=1)
     offsets = mean(error[:, 0:2], head) + mean(error[:, 2:4], hand)
     vectors = mean(error[:, 4:6], head) + mean(error[:, 6:8], hand)
-    return focal.sum() + 0.25 * offsets + 0.05 * vectors
+    return focal.sum() + 0.25 * offsets + 0.05 * vectors, (*focal, offsets, vectors)
 
 
 def peaks(probability, offset_x, offset_y, least, most, apart):

@@ -90,8 +90,8 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from-weights", type=pathlib.Path, help="go on from an earlier run's .pt file")
@@ -116,16 +116,21 @@ def main():
             order = list(random.permutation(len(frames)))
         chosen = [order.pop() for _ in range(arguments.batch)]
         pictures, maps, weights, masks = batch(frames, labels, chosen, random)
-        value = people.loss(net(pictures), maps, weights, masks)
+        # Half precision, but for the last layer: pixels need more than eight bits.
+        with torch.autocast("cpu", torch.bfloat16):
+            features = net.features(pictures)
+        output = net.head(features.float()) * net.scale
+        value, parts = people.loss(output, maps, weights, masks)
         optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
-        recent.append(value.item())
+        recent.append([part.item() for part in parts])
         step += 1
         if step % 50 == 0:
             pace = step / (time.monotonic() - started)
-            print(f"step {step} loss {np.mean(recent):.3f} at {pace:.2f} steps/s, {progress:.0%}", flush=True)
+            mean = " ".join(f"{part:.3f}" for part in np.mean(recent, 0))
+            print(f"step {step} losses {mean} at {pace:.2f} steps/s, {progress:.0%}", flush=True)
             recent = []
     torch.save(net.state_dict(), arguments.out.with_suffix(".pt"))
     export(net, arguments.out)

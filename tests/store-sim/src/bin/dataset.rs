@@ -94,7 +94,7 @@ fn store(seed: u64, cameras: usize, dice: &mut Dice) -> StoreMap {
     let ceiling = dice.between(2.4, 3.6);
     map.cameras.truncate(cameras);
     for camera in &mut map.cameras {
-        if dice.chance(0.3) {
+        if dice.chance(0.5) {
             // As the layout hangs it, but for the ceiling.
             camera.model.position[2] = ceiling;
         } else {
