@@ -72,6 +72,8 @@ pub struct Shelves {
     /// Packs on each plate, front first.
     on: Vec<Vec<ItemId>>,
     scales: Vec<Scale>,
+    /// What stands on each plate, grams; kept in step with `items`.
+    loads: Vec<f64>,
     names: Vec<PlateId>,
     counts: Vec<i32>,
     dice: Dice,
@@ -113,9 +115,11 @@ impl Shelves {
         let scales: Vec<Scale> = scales.collect();
         let names = map.plates.iter().map(|plate| plate.id).collect();
         let counts = vec![0; map.plates.len()];
-        let mut shelves = Self { items, on, scales, names, counts, dice: Dice::new(seed, 3) };
-        for plate in 0..shelves.scales.len() {
-            shelves.scales[plate].filtered = shelves.load(plate);
+        let loads = vec![0.0; map.plates.len()];
+        let mut shelves = Self { items, on, scales, loads, names, counts, dice: Dice::new(seed, 3) };
+        shelves.add_up();
+        for (scale, load) in shelves.scales.iter_mut().zip(&shelves.loads) {
+            scale.filtered = *load;
         }
         shelves.weigh(0.0, 0.05);
         shelves
@@ -156,6 +160,7 @@ impl Shelves {
         if let Place::Plate { plate, .. } = self.items[item].place {
             self.on[plate].retain(|other| *other != item);
             self.items[item].place = Place::Person(person);
+            self.add_up();
         }
     }
 
@@ -163,6 +168,7 @@ impl Shelves {
     pub fn set_down(&mut self, item: ItemId, plate: usize) {
         self.items[item].place = Place::Plate { plate, straddles: None };
         self.on[plate].insert(0, item);
+        self.add_up();
     }
 
     /// A pack changes hands.
@@ -194,9 +200,8 @@ impl Shelves {
     pub fn weigh(&mut self, now: f64, dt: f64) {
         let follow = 1.0 - (-dt / FILTER_SECONDS).exp();
         let pull = dt / DRIFT_SECONDS;
-        let loads = self.loads();
         for (plate, scale) in self.scales.iter_mut().enumerate() {
-            let mut load = loads[plate];
+            let mut load = self.loads[plate];
             let mut shake = 0.0;
             scale.contacts.retain(|contact| contact.until > now - dt);
             for contact in &scale.contacts {
@@ -213,23 +218,18 @@ impl Shelves {
         }
     }
 
-    fn loads(&self) -> Vec<f64> {
-        let mut loads = vec![0.0; self.scales.len()];
+    fn add_up(&mut self) {
+        self.loads.fill(0.0);
         for item in self.on.iter().flatten() {
             let item = &self.items[*item];
             if let Place::Plate { plate, straddles } = item.place {
                 let share = straddles.map_or(0.0, |(_, share)| share);
-                loads[plate] += item.grams * (1.0 - share);
+                self.loads[plate] += item.grams * (1.0 - share);
                 if let Some((neighbour, share)) = straddles {
-                    loads[neighbour] += item.grams * share;
+                    self.loads[neighbour] += item.grams * share;
                 }
             }
         }
-        loads
-    }
-
-    fn load(&self, plate: usize) -> f64 {
-        self.loads()[plate]
     }
 }
 

@@ -80,7 +80,7 @@ pub struct World {
     pub(crate) grid: Grid,
     pub(crate) shelves: Shelves,
     pub(crate) lanes: Vec<Lane>,
-    /// Everyone who has come, by number; `None` only while that person moves.
+    /// Everyone in sight, by number; `None` before they come, while they move, and after they left.
     pub(crate) people: Vec<Option<Person>>,
     phones: Vec<Phone>,
     /// Codes that go wrong first: how many of a visit's first tries.
@@ -161,7 +161,12 @@ impl World {
             self.phones.push(phone);
             self.people.extend(people.iter().map(|_| None));
             self.arrivals.push_back(Arrival { at, people, visit });
-            at += dice.exponential(self.options.arrival_seconds);
+            // One party in six comes right behind another: buses and lunch breaks do that.
+            at += if dice.chance(1.0 / 6.0) {
+                dice.between(1.0, 4.0)
+            } else {
+                dice.exponential(1.2 * self.options.arrival_seconds)
+            };
         }
     }
 
@@ -302,7 +307,7 @@ impl World {
     }
 
     pub(crate) fn present(&self) -> impl Iterator<Item = &Person> {
-        self.people.iter().flatten().filter(|person| person.activity != Activity::Gone)
+        self.people.iter().flatten()
     }
 
     /// Seconds since the start.
@@ -360,16 +365,17 @@ impl World {
             .collect();
         for index in 0..self.people.len() {
             let Some(mut person) = self.people[index].take() else { continue };
-            if person.activity != Activity::Gone {
-                self.act(&mut person, &neighbours);
-            }
-            self.people[index] = Some(person);
+            self.act(&mut person, &neighbours);
+            self.people[index] = (person.activity != Activity::Gone).then_some(person);
         }
         self.shelves.weigh(now, DT);
         if self.steps.is_multiple_of(TRAIL_STEPS) {
             let at = self.now();
-            let steps = self.people.iter().flatten().filter(|person| person.activity != Activity::Gone);
-            let steps = steps.map(|person| Step { at, person: person.id, position: person.position });
+            let steps = self.people.iter().flatten().map(|person| Step {
+                at,
+                person: person.id,
+                position: person.position,
+            });
             self.truth.trail.extend(steps);
         }
     }
