@@ -58,15 +58,7 @@ pub struct CameraHealth {
 
 impl CameraHealth {
     pub fn new(camera: CameraId, started: Instant) -> Self {
-        Self {
-            camera,
-            started,
-            used: None,
-            fault: None,
-            dark: false,
-            losses: VecDeque::new(),
-            told: None,
-        }
+        Self { camera, started, used: None, fault: None, dark: false, losses: VecDeque::new(), told: None }
     }
 
     /// A frame came, after `lost` others that did not.
@@ -129,7 +121,8 @@ impl CameraHealth {
         let lost: u32 = self.losses.iter().sum();
         if lost > LOSSES_MAX {
             let of = lost as usize + self.losses.len();
-            let what = format!("{lost} of the last {of} frames were lost; is the link or the box overloaded?");
+            let what =
+                format!("{lost} of the last {of} frames were lost; is the link or the box overloaded?");
             return Some((HealthState::Degraded, Cause::Losing, what));
         }
         Some((HealthState::Up, Cause::None, String::new()))
@@ -183,10 +176,11 @@ mod tests {
             (4_900, Do::Fault(Fault::Gone("gone".to_owned())), Some((Down, "camera 3: gone; trying again"))),
             (9_000, Do::Nothing, None),
             (9_100, Do::Seen(false), Some((Degraded, "lost"))),
-            (9_200, Do::Fault(Fault::Size { found: [640, 480], calibrated: [320, 192] }), Some((
-                Down,
-                "frames of 640x480, but the store map calibrates it for 320x192",
-            ))),
+            (
+                9_200,
+                Do::Fault(Fault::Size { found: [640, 480], calibrated: [320, 192] }),
+                Some((Down, "frames of 640x480, but the store map calibrates it for 320x192")),
+            ),
             (9_300, Do::Fault(Fault::Detector("no".to_owned())), Some((Degraded, "detection failed: no"))),
             (12_000, Do::Nothing, Some((Down, "detection failed"))),
         ];

@@ -53,13 +53,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            score_min: 0.0,
-            hand_score_min: 0.0,
-            head_sd: 2.5,
-            foot_sd: 7.0,
-            counters: Arc::default(),
-        }
+        Self { score_min: 0.0, hand_score_min: 0.0, head_sd: 2.5, foot_sd: 7.0, counters: Arc::default() }
     }
 }
 

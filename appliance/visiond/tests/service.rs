@@ -122,8 +122,7 @@ impl Bench {
         }
         let health = bus.subscribe(&format!("{}/visiond/+", topic::HEALTH));
         let floor = bus.subscribe(topic::FLOOR_VIEW);
-        let service =
-            visiond::run(settings, map.clone(), cameras, detectors, bus, clock.clone(), stopped);
+        let service = visiond::run(settings, map.clone(), cameras, detectors, bus, clock.clone(), stopped);
         Self { cameras: handles, counters, health, floor, stop, task: tokio::spawn(service), clock }
     }
 
@@ -203,7 +202,10 @@ async fn an_unplugged_camera_is_down_alone_and_comes_back() {
     }
     let reports = bench.health();
     assert_eq!(states(&reports, "camera-1"), [HealthState::Up, HealthState::Down]);
-    assert_eq!(reports.last().map(|report| report.2.as_str()), Some("camera 1: camera is disconnected; trying again"));
+    assert_eq!(
+        reports.last().map(|report| report.2.as_str()),
+        Some("camera 1: camera is disconnected; trying again")
+    );
     let views = bench.views();
     let last = views.last().expect("views go on");
     assert_eq!((last.people.len(), last.cameras.len()), (1, 2), "{last:?}");
@@ -262,9 +264,9 @@ async fn darkness_losses_and_false_clocks_are_named() {
         ("camera-1", "frames were lost"),
         ("camera-2", "ahead of the clock"),
     ] {
-        let found = reports
-            .iter()
-            .any(|(name, state, detail)| name == device && *state == HealthState::Degraded && detail.contains(text));
+        let found = reports.iter().any(|(name, state, detail)| {
+            name == device && *state == HealthState::Degraded && detail.contains(text)
+        });
         assert!(found, "{text:?} of {device} is not in {reports:?}");
     }
     assert!(bench.views().last().is_some_and(|view| view.at.0 < START + 10_000), "time stayed true");

@@ -122,7 +122,14 @@ impl Filter {
         self.expect(camera, at, 0.0, 0.0, FOOT_FLOOR)
     }
 
-    fn expect(&self, camera: &CameraModel, at: Instant, z: f64, rises: f64, floor: f64) -> Option<Expectation> {
+    fn expect(
+        &self,
+        camera: &CameraModel,
+        at: Instant,
+        z: f64,
+        rises: f64,
+        floor: f64,
+    ) -> Option<Expectation> {
         let lag = self.at.since(at).as_seconds();
         let place = [self.mean[0] - lag * self.mean[2], self.mean[1] - lag * self.mean[3], z];
         let pixel = Vector2::from(camera.project(place)?);

@@ -2,10 +2,10 @@
 
 use nalgebra::{Matrix3, Vector3};
 
+use super::Sighting;
 use super::camera::CameraModel;
 use super::filter::Filter;
 use super::track::Track;
-use super::Sighting;
 use crate::message::Hand;
 use crate::time::{Instant, Millis};
 use crate::units::CameraId;
@@ -60,7 +60,8 @@ impl HandRay {
 
 /// A track's hands at `now`, at most two, best known first.
 pub(super) fn in_space(track: &Track, filter: &Filter, now: Instant) -> Vec<Hand> {
-    let Some(newest) = track.rays.iter().map(|ray| ray.at).max().filter(|newest| now.since(*newest) <= OLD) else {
+    let Some(newest) = track.rays.iter().map(|ray| ray.at).max().filter(|newest| now.since(*newest) <= OLD)
+    else {
         return Vec::new();
     };
     let velocity = Vector3::new(filter.mean[2], filter.mean[3], 0.0);

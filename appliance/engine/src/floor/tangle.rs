@@ -51,7 +51,13 @@ impl Tangles {
         let mut open = vec![track];
         while let Some(current) = open.pop() {
             for (&(a, b), contact) in &self.0 {
-                let other = if a == current { b } else if b == current { a } else { continue };
+                let other = if a == current {
+                    b
+                } else if b == current {
+                    a
+                } else {
+                    continue;
+                };
                 // An unambiguous touch is a warning about these two only.
                 if (contact.ambiguous || current == track) && found.insert(other) && contact.ambiguous {
                     open.push(other);
@@ -200,10 +206,6 @@ impl Contact {
     }
 
     fn new(first: &Track, second: &Track, ambiguous: bool) -> Self {
-        Self {
-            ambiguous,
-            before: [first.stature, second.stature],
-            after: [Stature::UNKNOWN; 2],
-        }
+        Self { ambiguous, before: [first.stature, second.stature], after: [Stature::UNKNOWN; 2] }
     }
 }

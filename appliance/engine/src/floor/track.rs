@@ -257,7 +257,9 @@ impl Place {
             Some(&(cost, id)) if cost < new => Ruling::Again { track: id, perhaps: among(cost, 1) },
             // Nobody is missing and no lane is near: only a long look is believed (the tracker may have started
             // with people inside).
-            _ if lane > LANE_REACH && (track.hits < 12 || now.since(track.born) < Millis(1000)) => Ruling::Wait,
+            _ if lane > LANE_REACH && (track.hits < 12 || now.since(track.born) < Millis(1000)) => {
+                Ruling::Wait
+            }
             _ => Ruling::New { perhaps: among(new, 0) },
         }
     }
@@ -273,7 +275,8 @@ impl Place {
             return None;
         }
         let reach = (0.4 + 0.7 * gap).min(4.0);
-        let tall = (found.filter.mean[4] - waiting.stature.mean) / if waiting.stature.count > 10 { 0.08 } else { 0.25 };
+        let tall = (found.filter.mean[4] - waiting.stature.mean)
+            / if waiting.stature.count > 10 { 0.08 } else { 0.25 };
         Some(0.5 * (way / reach).powi(2) + 0.5 * tall * tall + (reach / 0.4).ln())
     }
 
@@ -287,9 +290,11 @@ impl Place {
         if self.is_beyond_a_lane(last) {
             return true;
         }
-        let exit = self.lanes.iter().filter(|lane| lane.exit).min_by(|a, b| {
-            a.distance(last).total_cmp(&b.distance(last))
-        });
+        let exit = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.exit)
+            .min_by(|a, b| a.distance(last).total_cmp(&b.distance(last)));
         let leaving = exit.is_some_and(|lane| {
             let outward = -Vector2::from(lane.inward).dot(&track.filter.velocity());
             let distance = lane.distance(last);
@@ -299,9 +304,7 @@ impl Place {
         });
         // Seen too little to be worth waiting for, or waited for too long: half an hour under no camera is a
         // detector's ghost, not a shopper.
-        leaving
-            || (track.hits < 20 && unseen > Millis(3000))
-            || unseen > Millis::from_seconds(1800)
+        leaving || (track.hits < 20 && unseen > Millis(3000)) || unseen > Millis::from_seconds(1800)
     }
 
     /// Metres outside the walkable rectangle, negative inside.
@@ -314,7 +317,9 @@ impl Place {
         self.lanes.iter().any(|lane| {
             let offset = Vector2::from(position) - Vector2::from(lane.position);
             let depth = offset.dot(&Vector2::from(lane.inward));
-            depth < -0.05 && depth > -3.0 && (offset.norm_squared() - depth * depth).max(0.0).sqrt() < LANE_REACH
+            depth < -0.05
+                && depth > -3.0
+                && (offset.norm_squared() - depth * depth).max(0.0).sqrt() < LANE_REACH
         })
     }
 }

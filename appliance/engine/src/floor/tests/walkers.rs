@@ -10,7 +10,6 @@ use crate::units::{CameraId, LaneId};
 pub struct Options {
     pub seed: u64,
     pub people: usize,
-    pub seconds: u64,
     /// Pixel noise of heads; feet and hands have twice as much.
     pub noise: f64,
     /// Share of detections that fail.
@@ -32,7 +31,6 @@ impl Default for Options {
         Self {
             seed: 1,
             people: 6,
-            seconds: 60,
             noise: 2.0,
             missed: 0.2,
             false_alarms: 0.1,
@@ -151,11 +149,6 @@ impl Walkers {
             })
             .collect();
         Self { options: options.clone(), people, dice, late: Vec::new(), start: None }
-    }
-
-    /// People who count as being in the store.
-    pub fn inside(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.people.len()).filter(|index| self.people[*index].here && self.people[*index].position[1] > 1.2)
     }
 
     /// Moves everybody by 50 ms and adds the frames that arrive by `now`.
