@@ -1,6 +1,8 @@
-//! Admission decides whether an entry code may open the gate: offline, from public keys, the time, and what it has seen.
+//! Admission decides whether an entry code may open the gate: offline, from public keys, the time, and what
+//! it has seen.
 //!
-//! It knows no lane and no turnstile; [`crate::gate`] does. One `Admission` serves all lanes of a store's box.
+//! It knows no lane and no turnstile; [`crate::gate`] does. One `Admission` serves all lanes of a store's
+//! box.
 
 pub mod digits;
 pub mod issue;
@@ -15,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::message::{DenyReason, Grant};
 use crate::time::{Instant, Millis};
 use crate::units::MemberHandle;
-use pass::{Moment, Pass, TYPE_DENY, WALLET_STEP};
 pub use pass::{GroupKey, Issuers};
+use pass::{Moment, Pass, TYPE_DENY, WALLET_STEP};
 
 /// A code may have been shown so long ago: two steps of 10 s, and 5 s for a slow hand or a phone's clock.
 pub const SHOWN_AGO_MAX: Millis = Millis::from_seconds(25);
@@ -24,10 +26,11 @@ pub const SHOWN_AGO_MAX: Millis = Millis::from_seconds(25);
 pub const SHOWN_AHEAD_MAX: Millis = Millis::from_seconds(10);
 /// How long a used code of profile D is remembered: longer than it can be accepted (35 s).
 pub const REPLAY_MEMORY: Millis = Millis::from_seconds(60);
-/// How long a used code of profile W is remembered: it can be accepted for 90 s (its step and one on either side).
+/// How long a used code of profile W is remembered: it can be accepted for 90 s (its step and one on either
+/// side).
 pub const REPLAY_MEMORY_WALLET: Millis = Millis::from_seconds(120);
-/// Most used codes remembered: a lane passes at most 30 people a minute, so this is enough for 60 lanes; when it is
-/// full, codes are refused rather than forgotten.
+/// Most used codes remembered: a lane passes at most 30 people a minute, so this is enough for 60 lanes; when
+/// it is full, codes are refused rather than forgotten.
 pub const REPLAY_MAX: usize = 4096;
 /// Most tries with one wallet pass within [`RATE_SPAN`].
 pub const RATE_MAX: usize = 10;
@@ -60,8 +63,8 @@ pub enum UntrustedClock {
     /// Refuse everybody, and say why.
     #[default]
     Refuse,
-    /// Leave out the checks of time in profile D; signatures, replay and deny list hold. Profile W is refused: its
-    /// code is nothing but time.
+    /// Leave out the checks of time in profile D; signatures, replay and deny list hold. Profile W is
+    /// refused: its code is nothing but time.
     SkipTimes,
 }
 
@@ -136,7 +139,8 @@ impl Admission {
     /// With what an earlier life remembered.
     #[must_use]
     pub fn with_memory(settings: Settings, memory: &Memory) -> Self {
-        let used = memory.used.iter().map(|(member, moment, nonce, until)| ((*member, *moment, *nonce), *until));
+        let used =
+            memory.used.iter().map(|(member, moment, nonce, until)| ((*member, *moment, *nonce), *until));
         Self {
             settings,
             used: used.collect(),
@@ -151,12 +155,16 @@ impl Admission {
     /// What to store after every accepted code, passage and closed session.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        let used = self.used.iter().map(|((member, moment, nonce), until)| (*member, *moment, *nonce, *until));
-        Memory { used: used.collect(), inside: self.inside.iter().map(|(member, count)| (*member, *count)).collect() }
+        let used =
+            self.used.iter().map(|((member, moment, nonce), until)| (*member, *moment, *nonce, *until));
+        Memory {
+            used: used.collect(),
+            inside: self.inside.iter().map(|(member, count)| (*member, *count)).collect(),
+        }
     }
 
-    /// Judges what a scanner saw. An accepted code is used up, and its places are taken until [`Self::passed`] or
-    /// [`Self::lapsed`] is told for each.
+    /// Judges what a scanner saw. An accepted code is used up, and its places are taken until
+    /// [`Self::passed`] or [`Self::lapsed`] is told for each.
     ///
     /// # Errors
     /// The reason to show. Nothing is used up.
@@ -170,7 +178,8 @@ impl Admission {
         let use_times = match (clock_trusted, self.settings.untrusted_clock, pass.moment) {
             (true, _, _) => true,
             (false, UntrustedClock::SkipTimes, Moment::Device { .. }) => false,
-            (false, UntrustedClock::SkipTimes, Moment::Wallet { .. }) | (false, UntrustedClock::Refuse, _) => {
+            (false, UntrustedClock::SkipTimes, Moment::Wallet { .. })
+            | (false, UntrustedClock::Refuse, _) => {
                 return Err(DenyReason::ClockUntrusted);
             }
         };
@@ -187,7 +196,9 @@ impl Admission {
         }
         self.used.retain(|_, until| *until > now);
         let (use_, until) = match pass.moment {
-            Moment::Device { shown_at, nonce } => ((header.member, shown_at, nonce), now.after(REPLAY_MEMORY)),
+            Moment::Device { shown_at, nonce } => {
+                ((header.member, shown_at, nonce), now.after(REPLAY_MEMORY))
+            }
             // The step, not the second: the second is not covered by the code.
             Moment::Wallet { serial, shown_at } => {
                 ((header.member, shown_at / WALLET_STEP, serial), now.after(REPLAY_MEMORY_WALLET))
@@ -239,8 +250,8 @@ impl Admission {
         self.settings.issuers.install(key_id, public_key);
     }
 
-    /// Takes a new deny list: type 0x21, issuer key id, store group (3), sequence (4), handles (8 each), signature (64)
-    /// over "GE1-DENY\0" and all before it.
+    /// Takes a new deny list: type 0x21, issuer key id, store group (3), sequence (4), handles (8 each),
+    /// signature (64) over "GE1-DENY\0" and all before it.
     ///
     /// # Errors
     /// When it is not a newer list of a trusted issuer for this group; the old one stays in force.
@@ -281,7 +292,11 @@ impl Admission {
         };
         let first = inside.max(shown);
         if first >= party {
-            return Err(if party == 1 && shown == 0 { DenyReason::AlreadyInside } else { DenyReason::PartyFull });
+            return Err(if party == 1 && shown == 0 {
+                DenyReason::AlreadyInside
+            } else {
+                DenyReason::PartyFull
+            });
         }
         let passages = match self.settings.party {
             PartyEntry::CountIn => party - first,

@@ -1,8 +1,8 @@
-//! The gate decides who may pass: one lane's turnstile, from a grant to the passage that uses it. It knows no GPIO, no
-//! clock and no network.
+//! The gate decides who may pass: one lane's turnstile, from a grant to the passage that uses it. It knows no
+//! GPIO, no clock and no network.
 //!
-//! The exit direction is free by the controller's own setting and needs nothing from here: exits are only counted. The
-//! fire release is wired in hardware: here it is only observed.
+//! The exit direction is free by the controller's own setting and needs nothing from here: exits are only
+//! counted. The fire release is wired in hardware: here it is only observed.
 
 #[cfg(test)]
 mod tests;
@@ -12,8 +12,8 @@ use crate::message::{Authority, DenyReason, Direction, GateStatus, GateView, Gra
 use crate::time::{Instant, Millis};
 use crate::units::{LaneId, MemberHandle};
 
-/// Longest unlock pulse there can be: common controllers take 2 s and more as "hold open", and close without any safety
-/// when such a contact ends.
+/// Longest unlock pulse there can be: common controllers take 2 s and more as "hold open", and close without
+/// any safety when such a contact ends.
 pub const UNLOCK_MAX: Millis = Millis(1_900);
 /// Shortest pulse that controllers promise to see is 100 ms, the ideal one of their manuals.
 pub const UNLOCK_MIN: Millis = Millis(100);
@@ -27,7 +27,8 @@ pub const WAITING: Millis = Millis::from_seconds(8);
 pub const WAITING_WIDE: Millis = Millis::from_seconds(16);
 /// While somebody stands in the passage, the grant waits on, but no longer than this in all.
 pub const WAITING_MAX: Millis = Millis::from_seconds(60);
-/// How long a grant still waits after the passage was seen to be clear: the passage sensor lies behind the detector.
+/// How long a grant still waits after the passage was seen to be clear: the passage sensor lies behind the
+/// detector.
 const WAITING_CLEAR: Millis = Millis::from_seconds(2);
 /// Two passages in one direction within this time are one contact that bounces: nobody is that fast.
 pub const PASSAGE_DEBOUNCE: Millis = Millis(100);
@@ -100,8 +101,8 @@ pub enum Signal {
     Bad,
 }
 
-/// What the turnstile's lines should be; the shell knows which electrical direction is the entry. The default is the
-/// safe state.
+/// What the turnstile's lines should be; the shell knows which electrical direction is the entry. The default
+/// is the safe state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
     /// Release for one entry.
@@ -347,7 +348,8 @@ impl Gate {
             self.transient = Some((Notice::StepBack, now.after(SHOW_REFUSAL)));
             return Authority::None;
         };
-        let grant = Grant { party_member: serving.grant.party_member + serving.taken, ..serving.grant.clone() };
+        let grant =
+            Grant { party_member: serving.grant.party_member + serving.taken, ..serving.grant.clone() };
         serving.left -= 1;
         serving.taken += 1;
         self.entry.cut(now);

@@ -1,22 +1,23 @@
-//! HID POS bar code reports: where the fields lie is read from the device's report descriptor (HID 1.11 section 6.2.2,
-//! HID Usage Tables 1.5 section 21, "Bar Code Scanner page 0x8C"), because vendors lay them out differently.
+//! HID POS bar code reports: where the fields lie is read from the device's report descriptor (HID 1.11
+//! section 6.2.2, HID Usage Tables 1.5 section 21, "Bar Code Scanner page 0x8C"), because vendors lay them
+//! out differently.
 
 use std::time::{Duration, Instant};
 
-/// Report descriptor of the common (Honeywell style) layout: report 2, byte count, AIM identifier, 56 bytes of decoded
-/// data, one bit "decoded data continued".
+/// Report descriptor of the common (Honeywell style) layout: report 2, byte count, AIM identifier, 56 bytes
+/// of decoded data, one bit "decoded data continued".
 pub const DESCRIPTOR: [u8; 62] = [
-    0x05, 0x8c, 0x09, 0x02, 0xa1, 0x01, 0x85, 0x02, 0x09, 0x12, 0xa1, 0x02, 0x15, 0x00, 0x26, 0xff, 0x00, 0x75, 0x08,
-    0x95, 0x01, 0x05, 0x01, 0x09, 0x3b, 0x81, 0x02, 0x95, 0x03, 0x05, 0x8c, 0x09, 0xfb, 0x09, 0xfc, 0x09, 0xfd, 0x81,
-    0x02, 0x95, 0x38, 0x09, 0xfe, 0x82, 0x02, 0x01, 0x25, 0x01, 0x75, 0x01, 0x95, 0x01, 0x09, 0xff, 0x81, 0x02, 0x75,
-    0x07, 0x81, 0x03, 0xc0, 0xc0,
+    0x05, 0x8c, 0x09, 0x02, 0xa1, 0x01, 0x85, 0x02, 0x09, 0x12, 0xa1, 0x02, 0x15, 0x00, 0x26, 0xff, 0x00,
+    0x75, 0x08, 0x95, 0x01, 0x05, 0x01, 0x09, 0x3b, 0x81, 0x02, 0x95, 0x03, 0x05, 0x8c, 0x09, 0xfb, 0x09,
+    0xfc, 0x09, 0xfd, 0x81, 0x02, 0x95, 0x38, 0x09, 0xfe, 0x82, 0x02, 0x01, 0x25, 0x01, 0x75, 0x01, 0x95,
+    0x01, 0x09, 0xff, 0x81, 0x02, 0x75, 0x07, 0x81, 0x03, 0xc0, 0xc0,
 ];
 
 /// Longest text of one code: the 7,089 digits of a version 40-L QR code.
 pub const TEXT_MAX: usize = 7089;
 
-/// Longest pause between two reports of one code. Interrupt endpoints are polled every 1 to 10 ms, so a longer pause
-/// means that the rest was lost and the next report begins a new code.
+/// Longest pause between two reports of one code. Interrupt endpoints are polled every 1 to 10 ms, so a
+/// longer pause means that the rest was lost and the next report begins a new code.
 pub const CONTINUATION_GAP_MAX: Duration = Duration::from_millis(250);
 
 /// Longest descriptor the kernel hands out (`HID_MAX_DESCRIPTOR_SIZE`).
@@ -163,7 +164,8 @@ impl Layout {
                         used.len() - 1
                     });
                     let offset = used[index].1;
-                    let bits = globals.size.checked_mul(globals.count).filter(|bits| *bits <= REPORT_BITS_MAX);
+                    let bits =
+                        globals.size.checked_mul(globals.count).filter(|bits| *bits <= REPORT_BITS_MAX);
                     let end = bits.map(|bits| offset + bits).filter(|end| *end <= REPORT_BITS_MAX);
                     used[index].1 = end.ok_or(BadDescriptor::Value(start))?;
                     if !constant {
@@ -184,7 +186,8 @@ impl Layout {
             .find(|(_, usage, field)| *usage == DECODED_DATA && field.is_bytes())
             .map(|(id, _, field)| (*id, *field))
             .ok_or(BadDescriptor::NoDecodedData)?;
-        let field = |usage| found.iter().find(|entry| entry.0 == report_id && entry.1 == usage).map(|entry| entry.2);
+        let field =
+            |usage| found.iter().find(|entry| entry.0 == report_id && entry.1 == usage).map(|entry| entry.2);
         Ok(Self {
             report_id,
             bits: used.iter().find(|(id, _)| *id == report_id).map_or(0, |(_, bits)| *bits),
@@ -238,8 +241,8 @@ impl Field {
     }
 }
 
-/// Names the fields of one Input item: with one usage for many values the field is an array (the text), else each
-/// value has a usage of its own and the last usage repeats.
+/// Names the fields of one Input item: with one usage for many values the field is an array (the text), else
+/// each value has a usage of its own and the last usage repeats.
 fn fields(usages: &[u32], offset: u32, globals: Globals, mut found: impl FnMut(u32, Field)) {
     let Globals { size, count, .. } = globals;
     match usages {
@@ -293,8 +296,8 @@ impl Decoder {
 
     /// Takes one input report that arrived at `at`. `Ok(None)`: more reports follow, or it is none of a code.
     ///
-    /// # Errors
-    /// A report that does not fit; the rest of its code is dropped silently, then the next code is decoded as ever.
+    /// # Errors A report that does not fit; the rest of its code is dropped silently, then the next code is
+    /// decoded as ever.
     pub fn push(&mut self, report: &[u8], at: Instant) -> Result<Option<Decoded>, BadReport> {
         let body = match (self.layout.report_id, report) {
             (None, body) => body,
@@ -310,7 +313,8 @@ impl Decoder {
         }
         let want = self.layout.bits.div_ceil(8) as usize;
         if body.len() < want {
-            // The flag may be in the missing part, so the rest is taken to follow; if it does not, the pause ends it.
+            // The flag may be in the missing part, so the rest is taken to follow; if it does not, the pause
+            // ends it.
             let want = self.layout.report_length();
             return Err(self.spoil(at, true, BadReport::Short { got: report.len(), want }));
         }
@@ -328,7 +332,12 @@ impl Decoder {
                 length as usize
             }
             // Without a count the text is padded with zeros.
-            None => bytes.clone().collect::<Vec<u8>>().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
+            None => bytes
+                .clone()
+                .collect::<Vec<u8>>()
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1),
         };
         if self.text.len() + length > TEXT_MAX && !self.spoilt {
             return Err(self.spoil(at, more, BadReport::TooLong));
@@ -375,14 +384,15 @@ mod tests {
 
     /// A report without AIM fields and with data before the count, behind another report and a vendor page.
     const OTHER: &[u8] = &[
-        0x06, 0x00, 0xff, 0x09, 0x01, 0xa1, 0x01, 0x85, 0x05, 0x75, 0x08, 0x95, 0x10, 0x09, 0x02, 0x81, 0x02, 0xc0,
-        0x05, 0x8c, 0x09, 0x02, 0xa1, 0x01, 0x85, 0x02, 0x75, 0x08, 0x95, 0x38, 0x09, 0xfe, 0x81, 0x02, 0x95, 0x04,
-        0x81, 0x03, 0x95, 0x01, 0x0b, 0x3b, 0x00, 0x01, 0x00, 0x81, 0x02, 0x75, 0x01, 0x95, 0x07, 0x81, 0x03, 0x95,
-        0x01, 0x09, 0xff, 0x81, 0x02, 0xc0,
+        0x06, 0x00, 0xff, 0x09, 0x01, 0xa1, 0x01, 0x85, 0x05, 0x75, 0x08, 0x95, 0x10, 0x09, 0x02, 0x81, 0x02,
+        0xc0, 0x05, 0x8c, 0x09, 0x02, 0xa1, 0x01, 0x85, 0x02, 0x75, 0x08, 0x95, 0x38, 0x09, 0xfe, 0x81, 0x02,
+        0x95, 0x04, 0x81, 0x03, 0x95, 0x01, 0x0b, 0x3b, 0x00, 0x01, 0x00, 0x81, 0x02, 0x75, 0x01, 0x95, 0x07,
+        0x81, 0x03, 0x95, 0x01, 0x09, 0xff, 0x81, 0x02, 0xc0,
     ];
 
     /// Neither report id, count nor continuation.
-    const BARE: &[u8] = &[0x05, 0x8c, 0x09, 0x02, 0xa1, 0x01, 0x75, 0x08, 0x95, 0x20, 0x09, 0xfe, 0x81, 0x02, 0xc0];
+    const BARE: &[u8] =
+        &[0x05, 0x8c, 0x09, 0x02, 0xa1, 0x01, 0x75, 0x08, 0x95, 0x20, 0x09, 0xfe, 0x81, 0x02, 0xc0];
 
     fn push_all(decoder: &mut Decoder, reports: &[Vec<u8>], at: Instant) -> Vec<Decoded> {
         reports.iter().filter_map(|report| decoder.push(report, at).unwrap()).collect()
@@ -423,7 +433,8 @@ mod tests {
     fn binary_text_survives() {
         let layout = honeywell();
         let text: Vec<u8> = (0..=255).collect();
-        let codes = push_all(&mut Decoder::new(layout.clone()), &layout.encode(&text, *b"]Q1"), Instant::now());
+        let codes =
+            push_all(&mut Decoder::new(layout.clone()), &layout.encode(&text, *b"]Q1"), Instant::now());
         assert_eq!(codes[0].text, text);
     }
 
@@ -453,7 +464,8 @@ mod tests {
                 }
                 assert_eq!(errors, 1);
                 let later = now + CONTINUATION_GAP_MAX * 2;
-                let codes: Vec<_> = next.iter().filter_map(|report| decoder.push(report, later).unwrap()).collect();
+                let codes: Vec<_> =
+                    next.iter().filter_map(|report| decoder.push(report, later).unwrap()).collect();
                 assert_eq!(codes.len(), 1, "{how} {broken}");
                 assert_eq!(codes[0].text, vec![b'2'; 100]);
             }

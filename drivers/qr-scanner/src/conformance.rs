@@ -1,5 +1,5 @@
-//! What every scanner must do, simulated or on a cable: run it on the simulator always, on hardware with a bench that
-//! can show a code on a screen.
+//! What every scanner must do, simulated or on a cable: run it on the simulator always, on hardware with a
+//! bench that can show a code on a screen.
 
 use std::time::Instant;
 
@@ -43,7 +43,11 @@ pub async fn check<S: QrScanner>(scanner: &mut S, bench: &mut impl Bench) {
         }
     }
     bench.show(b"third");
-    assert_eq!(scanner.next_scan().await.expect("a code").text, b"third", "no code is lost to a cancelled wait");
+    assert_eq!(
+        scanner.next_scan().await.expect("a code").text,
+        b"third",
+        "no code is lost to a cancelled wait"
+    );
     for signal in [Signal::Good, Signal::Bad] {
         scanner.signal(signal).expect("signal");
     }

@@ -1,8 +1,9 @@
-//! A bar code scanner as the USB HID POS standard (usage page 0x8C) describes it: decoded text comes in, a good or
-//! bad signal goes out.
+//! A bar code scanner as the USB HID POS standard (usage page 0x8C) describes it: decoded text comes in, a
+//! good or bad signal goes out.
 //!
-//! It deliberately does not look into the text: what an entry code is and who may pass belong to the engine. Only the
-//! codec and the simulator are here by now; hidraw, tty and camera transports come with the real transports.
+//! It deliberately does not look into the text: what an entry code is and who may pass belong to the engine.
+//! Only the codec and the simulator are here by now; hidraw, tty and camera transports come with the real
+//! transports.
 
 pub mod codec;
 pub mod conformance;
@@ -33,12 +34,12 @@ pub enum Signal {
 
 /// A scanner.
 pub trait QrScanner: Send {
-    /// The next code. Cancel-safe: a code is either returned or still there (with its reports so far) for the next
-    /// call.
+    /// The next code. Cancel-safe: a code is either returned or still there (with its reports so far) for the
+    /// next call.
     ///
     /// # Errors
-    /// `Garbled` for reports that make no code (the next call goes on with the next code); any other kind means that
-    /// the scanner is gone until it is opened again.
+    /// `Garbled` for reports that make no code (the next call goes on with the next code); any other kind
+    /// means that the scanner is gone until it is opened again.
     fn next_scan(&mut self) -> impl Future<Output = Result<Scan, Error>> + Send;
 
     /// Tells the shopper.

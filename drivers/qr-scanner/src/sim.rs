@@ -59,7 +59,8 @@ impl Sim {
             plugging: 0,
             open: true,
         };
-        let shared = Arc::new(Shared { device: Mutex::new(device), changed: Notify::new(), layout: layout.clone() });
+        let shared =
+            Arc::new(Shared { device: Mutex::new(device), changed: Notify::new(), layout: layout.clone() });
         let sim = Self { shared: Arc::clone(&shared), decoder: Decoder::new(layout), plugging: 0 };
         (sim, SimHandle { shared })
     }
@@ -125,8 +126,8 @@ impl SimHandle {
         Ok(Sim { shared: Arc::clone(&self.shared), decoder, plugging: device.plugging })
     }
 
-    /// Holds a QR code with this text in front of the scanner: it sends its reports at once, unless nobody has opened
-    /// it. What does not fit in the kernel's buffer is lost, oldest first.
+    /// Holds a QR code with this text in front of the scanner: it sends its reports at once, unless nobody
+    /// has opened it. What does not fit in the kernel's buffer is lost, oldest first.
     pub fn show(&self, text: &[u8]) {
         let mut reports = self.shared.layout.encode(text, *b"]Q1");
         let mut device = self.shared.lock();

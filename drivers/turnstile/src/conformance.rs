@@ -1,5 +1,5 @@
-//! What every turnstile must do, simulated or wired: run it on the simulator always, on hardware with a test bench
-//! that can switch the inputs and sense the outputs.
+//! What every turnstile must do, simulated or wired: run it on the simulator always, on hardware with a test
+//! bench that can switch the inputs and sense the outputs.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,8 @@ async fn edges_arrive_in_order<T: Turnstile>(turnstile: &mut T, bench: &mut impl
     }
     bench.set(Line::PassageA, true);
     bench.set(Line::PassageA, false);
-    let both = [turnstile.next_edge().await, turnstile.next_edge().await].map(|edge| edge.expect("an edge").active);
+    let both =
+        [turnstile.next_edge().await, turnstile.next_edge().await].map(|edge| edge.expect("an edge").active);
     assert_eq!(both, [true, false], "a short pulse is two edges");
 }
 

@@ -1,8 +1,8 @@
 //! A turnstile as its terminal strip shows it: six outputs that we drive, seven inputs that we watch.
 //!
-//! It deliberately knows no policy and no time: pulse lengths, debounce and what is entry or exit belong to the
-//! engine and the manifest. Only the simulator is here by now; the GPIO character device and the Raspberry Pi peer
-//! come with the real transports.
+//! It deliberately knows no policy and no time: pulse lengths, debounce and what is entry or exit belong to
+//! the engine and the manifest. Only the simulator is here by now; the GPIO character device and the
+//! Raspberry Pi peer come with the real transports.
 
 pub mod conformance;
 pub mod sim;
@@ -10,8 +10,8 @@ pub mod sim;
 use std::future::Future;
 use std::time::Instant;
 
-/// What the output lines should be: levels, not edges. `true` is active. The default, everything inactive, is the
-/// safe state: a turnstile whose lines are all inactive keeps its own fail-safe behaviour.
+/// What the output lines should be: levels, not edges. `true` is active. The default, everything inactive, is
+/// the safe state: a turnstile whose lines are all inactive keeps its own fail-safe behaviour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
     /// Release direction A. Pulse control: the engine keeps it below two seconds.
@@ -93,9 +93,9 @@ pub trait Turnstile: Send {
     /// When the device does not take the levels; what the lines are then is the hardware's fail-safe state.
     fn drive(&mut self, outputs: Outputs) -> Result<(), Error>;
 
-    /// The next edge. After opening, every line is reported once with its level, so that the receiver knows them all;
-    /// the same happens when edges were lost because nobody asked for them. Cancel-safe: an edge is either returned
-    /// or still there for the next call.
+    /// The next edge. After opening, every line is reported once with its level, so that the receiver knows
+    /// them all; the same happens when edges were lost because nobody asked for them. Cancel-safe: an edge is
+    /// either returned or still there for the next call.
     ///
     /// # Errors
     /// When the device is gone; it stays gone until it is opened again.

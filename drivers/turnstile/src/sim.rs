@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use crate::{Edge, Error, ErrorKind, Line, Outputs, Turnstile};
 
-/// Edges kept for a reader that does not come: what the kernel keeps for a request of seven lines (16 a line).
+/// Edges kept for a reader that does not come: what the kernel keeps for a request of seven lines (16 a
+/// line).
 const EDGES_MAX: usize = 16 * Line::ALL.len();
 
 /// The driver's side. Opened by [`Sim::new`] or [`SimHandle::open`]; dropping it leaves all outputs inactive.
@@ -70,7 +71,8 @@ impl Turnstile for Sim {
         if !strip.serves(self.plugging) {
             return Err(Error::new(ErrorKind::Disconnected, "drive", None));
         }
-        let rises = (outputs.unlock_a && !strip.outputs.unlock_a) || (outputs.unlock_b && !strip.outputs.unlock_b);
+        let rises =
+            (outputs.unlock_a && !strip.outputs.unlock_a) || (outputs.unlock_b && !strip.outputs.unlock_b);
         if rises {
             strip.unlocked_at = Some(Instant::now());
             strip.unlocks += 1;
@@ -230,7 +232,8 @@ mod tests {
         for _ in Line::ALL {
             sim.next_edge().await.unwrap();
         }
-        let reader = tokio::spawn(async move { sim.next_edge().await.map(|_| ()).map_err(|error| error.kind()) });
+        let reader =
+            tokio::spawn(async move { sim.next_edge().await.map(|_| ()).map_err(|error| error.kind()) });
         tokio::task::yield_now().await;
         handle.unplug();
         assert_eq!(reader.await.unwrap(), Err(ErrorKind::Disconnected));

@@ -1,5 +1,6 @@
-//! Bytes as decimal digits: every 7 bytes are 17 digits, a tail of 1 to 6 bytes is 3, 5, 8, 10, 13 or 15. Digits survive
-//! every keyboard layout, character set and scanner setting, and cost 1.1 % over bytes in a QR code's numeric mode.
+//! Bytes as decimal digits: every 7 bytes are 17 digits, a tail of 1 to 6 bytes is 3, 5, 8, 10, 13 or 15.
+//! Digits survive every keyboard layout, character set and scanner setting, and cost 1.1 % over bytes in a QR
+//! code's numeric mode.
 
 /// Bytes of a whole group.
 const GROUP_BYTES: usize = 7;
@@ -46,7 +47,8 @@ pub fn decode(text: &[u8]) -> Result<Vec<u8>, BadDigits> {
     }
     let mut bytes = Vec::with_capacity(text.len() / DIGITS[GROUP_BYTES] * GROUP_BYTES + GROUP_BYTES);
     for (index, group) in text.chunks(DIGITS[GROUP_BYTES]).enumerate() {
-        let count = DIGITS.iter().position(|digits| *digits == group.len()).ok_or(BadDigits::Length(text.len()))?;
+        let count =
+            DIGITS.iter().position(|digits| *digits == group.len()).ok_or(BadDigits::Length(text.len()))?;
         let value = group.iter().fold(0_u64, |value, digit| value * 10 + u64::from(digit - b'0'));
         if value >> (8 * count) != 0 {
             return Err(BadDigits::Range(index * DIGITS[GROUP_BYTES]));

@@ -1,5 +1,6 @@
-//! The other side of the gate: what the store's issuer and the member's phone do. The gate never needs it; the issuing
-//! service, the sample app and the store simulator do. Deterministic: the same seeds and times give the same codes.
+//! The other side of the gate: what the store's issuer and the member's phone do. The gate never needs it;
+//! the issuing service, the sample app and the store simulator do. Deterministic: the same seeds and times
+//! give the same codes.
 
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer;
@@ -8,7 +9,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::digits;
 use super::pass::{
-    CERTIFICATE_DOMAIN, DENY_DOMAIN, GroupKey, NONCE_BITS, TYPE_DENY, TYPE_DEVICE, TYPE_WALLET, WALLET_STEP, shown,
+    CERTIFICATE_DOMAIN, DENY_DOMAIN, GroupKey, NONCE_BITS, TYPE_DENY, TYPE_DEVICE, TYPE_WALLET, WALLET_STEP,
+    shown,
 };
 use crate::time::Instant;
 use crate::units::MemberHandle;
@@ -145,7 +147,8 @@ impl Issuer {
         WalletPass { certificate, member: terms.member, serial, group_key: group_key.clone() }
     }
 
-    /// Signs the list of members that gates must refuse; a gate takes it when `sequence` is above its last one.
+    /// Signs the list of members that gates must refuse; a gate takes it when `sequence` is above its last
+    /// one.
     #[must_use]
     pub fn deny_list(&self, sequence: u32, members: &[MemberHandle]) -> Vec<u8> {
         let mut bytes = vec![TYPE_DENY, self.key_id];
@@ -190,8 +193,8 @@ impl WalletPass {
     }
 }
 
-/// A P-256 key from a seed: the first of SHA-256(seed | 0), SHA-256(seed | 1), … that is a scalar of the curve, which
-/// the first is but for one seed in 2^32.
+/// A P-256 key from a seed: the first of SHA-256(seed | 0), SHA-256(seed | 1), … that is a scalar of the
+/// curve, which the first is but for one seed in 2^32.
 fn device_key(seed: &[u8; 32]) -> SigningKey {
     (0..=u8::MAX)
         .find_map(|round| {

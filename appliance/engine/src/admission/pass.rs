@@ -1,5 +1,5 @@
-//! The bytes of an entry code, and whether its signatures fit. All integers are big-endian; offsets are those of the
-//! table in the design ("Entry code").
+//! The bytes of an entry code, and whether its signatures fit. All integers are big-endian; offsets are those
+//! of the table in the design ("Entry code").
 
 use p256::elliptic_curve::sec1::ToSec1Point;
 use ring::{digest, hkdf, hmac, signature};
@@ -208,7 +208,8 @@ pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// Digits of which no pass can be made: garbled when they begin like one, else some other code (a GTIN is digits too).
+/// Digits of which no pass can be made: garbled when they begin like one, else some other code (a GTIN is
+/// digits too).
 fn why_not(text: &[u8]) -> DenyReason {
     let first = text.get(..17).and_then(|group| digits::decode(group).ok());
     match first.as_deref() {

@@ -1,4 +1,5 @@
-//! Tables for admission: every reason, every boundary of time, parties, roll-over, and bytes that were tampered with.
+//! Tables for admission: every reason, every boundary of time, parties, roll-over, and bytes that were
+//! tampered with.
 
 use super::issue::{Device, Issuer, Terms};
 use super::*;
@@ -145,7 +146,9 @@ fn two_issuer_keys_live_at_a_time() {
     let mut admission = admission();
     let next = Issuer::new(2, GROUP, &[2; 32]);
     let third = Issuer::new(3, GROUP, &[3; 32]);
-    let code = |issuer: &Issuer, member| issuer.device(&Terms { member: MemberHandle(member), ..terms() }, &SEED).show(NOON, 0);
+    let code = |issuer: &Issuer, member| {
+        issuer.device(&Terms { member: MemberHandle(member), ..terms() }, &SEED).show(NOON, 0)
+    };
     assert_eq!(refusal(&mut admission, NOON, code(&next, 1).as_bytes()), Some(DenyReason::UnknownIssuer));
     admission.install_issuer(2, next.public_key());
     assert_eq!(refusal(&mut admission, NOON, code(&next, 1).as_bytes()), None);
@@ -192,7 +195,10 @@ fn a_party_is_counted_in() {
     let mut admission = admission();
     let phone = device(&Terms { party: 3, wide: true, ..terms() });
     let first = admission.check(NOON, true, phone.show(NOON, 0).as_bytes()).unwrap();
-    assert_eq!((first.passages, first.grant.party, first.grant.party_member, first.grant.wide), (3, 3, 0, true));
+    assert_eq!(
+        (first.passages, first.grant.party, first.grant.party_member, first.grant.wide),
+        (3, 3, 0, true)
+    );
     admission.passed(MEMBER, false);
     admission.lapsed(MEMBER, 2);
     let second = admission.check(NOON, true, phone.show(NOON, 1).as_bytes()).unwrap();
@@ -214,7 +220,10 @@ fn a_party_scans_one_by_one() {
     }
     assert_eq!(refusal(&mut admission, NOON, phone.show(NOON, 2).as_bytes()), Some(DenyReason::PartyFull));
     let single = device(&terms());
-    assert_eq!(refusal(&mut self::admission(), NOON, single.show(NOON, 1).as_bytes()), Some(DenyReason::PartyFull));
+    assert_eq!(
+        refusal(&mut self::admission(), NOON, single.show(NOON, 1).as_bytes()),
+        Some(DenyReason::PartyFull)
+    );
 }
 
 #[test]
@@ -229,10 +238,17 @@ fn wallet_passes() {
     let same_step = pass.show(NOON.after(Millis::from_seconds(7)));
     assert_eq!(refusal(&mut admission, NOON, same_step.as_bytes()), Some(DenyReason::Replayed));
     let last = NOON.after(Millis(59_999));
-    assert_eq!(refusal(&mut admission, last, code.as_bytes()), Some(DenyReason::Replayed), "as long as it is valid");
-    for (offset, want) in
-        [(-30_001, Some(DenyReason::FromTheFuture)), (-30_000, None), (59_999, None), (60_000, Some(DenyReason::Stale))]
-    {
+    assert_eq!(
+        refusal(&mut admission, last, code.as_bytes()),
+        Some(DenyReason::Replayed),
+        "as long as it is valid"
+    );
+    for (offset, want) in [
+        (-30_001, Some(DenyReason::FromTheFuture)),
+        (-30_000, None),
+        (59_999, None),
+        (60_000, Some(DenyReason::Stale)),
+    ] {
         let now = Instant((NOON.0 as i64 + offset) as u64);
         assert_eq!(refusal(&mut self::admission(), now, code.as_bytes()), want, "{offset} ms");
     }
@@ -303,7 +319,10 @@ fn memory_survives_a_restart() {
     let mut again = Admission::with_memory(settings(), &memory);
     assert_eq!(again.memory(), memory);
     assert_eq!(refusal(&mut again, NOON, code.as_bytes()), Some(DenyReason::Replayed));
-    assert_eq!(refusal(&mut again, NOON, phone.show(NOON.after(Millis(9)), 0).as_bytes()), Some(DenyReason::AlreadyInside));
+    assert_eq!(
+        refusal(&mut again, NOON, phone.show(NOON.after(Millis(9)), 0).as_bytes()),
+        Some(DenyReason::AlreadyInside)
+    );
 }
 
 #[test]
@@ -331,7 +350,8 @@ fn tampered_bytes_are_never_admitted() {
                 tampered[place] ^= 1 << bit;
                 let same_step = bytes.len() == 98
                     && (86..90).contains(&place)
-                    && pass::number(&tampered[86..90]) / WALLET_STEP == pass::number(&bytes[86..90]) / WALLET_STEP;
+                    && pass::number(&tampered[86..90]) / WALLET_STEP
+                        == pass::number(&bytes[86..90]) / WALLET_STEP;
                 admission.tries.clear();
                 let judged = admission.check(NOON, true, digits::encode(&tampered).as_bytes());
                 assert!(judged.is_err() || same_step, "byte {place} bit {bit}");
@@ -359,7 +379,6 @@ proptest::proptest! {
 
 /// Not a timed test: prints what a verification costs. The number to hold is in the benchmarks.
 #[test]
-#[expect(clippy::print_stderr, reason = "a figure for people")]
 fn print_cost_of_verification() {
     let phone = device(&terms());
     let mut admission = admission();

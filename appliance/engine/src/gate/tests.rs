@@ -1,4 +1,5 @@
-//! Tables for the gate, and its safety rules checked over every short sequence of inputs and over long random ones.
+//! Tables for the gate, and its safety rules checked over every short sequence of inputs and over long random
+//! ones.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +100,9 @@ impl Bench {
         let expect_refusal = self.gate.refuses();
         let mut passage = None;
         match &input {
-            Input::Grant(admitted) => *self.live.entry(admitted.grant.member).or_default() += u32::from(admitted.passages),
+            Input::Grant(admitted) => {
+                *self.live.entry(admitted.grant.member).or_default() += u32::from(admitted.passages)
+            }
             Input::PassageLine(direction, active) => {
                 let before = self.passage[*direction as usize].replace(*active);
                 passage = (*active && before == Some(false)).then_some(*direction);
@@ -133,11 +136,20 @@ impl Bench {
                 }
                 Command::Passed { at, direction, authority } => {
                     assert_eq!(*at, self.now);
-                    assert_eq!(passage.take(), Some(*direction), "a passage is reported once, when it happens");
+                    assert_eq!(
+                        passage.take(),
+                        Some(*direction),
+                        "a passage is reported once, when it happens"
+                    );
                     match (direction, authority) {
-                        (Direction::Exit, authority) => assert_eq!(*authority, Authority::Free, "exit is free"),
+                        (Direction::Exit, authority) => {
+                            assert_eq!(*authority, Authority::Free, "exit is free")
+                        }
                         (Direction::Entry, Authority::Grant(grant)) => {
-                            let live = self.live.get_mut(&grant.member).expect("a passage uses a grant that was given");
+                            let live = self
+                                .live
+                                .get_mut(&grant.member)
+                                .expect("a passage uses a grant that was given");
                             assert!(*live > 0, "one grant, at most its passages");
                             *live -= 1;
                         }
@@ -168,7 +180,10 @@ impl Bench {
         match (self.entry_since, outputs.unlock_entry) {
             (None, true) => {
                 if let Some(ended) = self.entry_ended {
-                    assert!(self.now.since(ended) >= UNLOCK_GAP || ended > self.now, "pulses need a gap to be two");
+                    assert!(
+                        self.now.since(ended) >= UNLOCK_GAP || ended > self.now,
+                        "pulses need a gap to be two"
+                    );
                 }
                 self.entry_since = Some(self.now);
             }
@@ -180,7 +195,8 @@ impl Bench {
         }
         match (self.exit_since, outputs.unlock_exit) {
             (None, true) => {
-                self.exit_requests = self.exit_requests.checked_sub(1).expect("an exit pulse answers the emergency button");
+                self.exit_requests =
+                    self.exit_requests.checked_sub(1).expect("an exit pulse answers the emergency button");
                 self.exit_since = Some(self.now);
             }
             (Some(_), false) => self.exit_since = None,
@@ -256,7 +272,6 @@ fn alphabet() -> Vec<Option<Input>> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a count for people")]
 fn every_short_sequence_is_safe() {
     fn deeper(bench: &Bench, alphabet: &[Option<Input>], depth: usize, count: &mut u64) {
         *count += 1;
@@ -288,7 +303,6 @@ fn every_short_sequence_is_safe() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a count for people")]
 fn random_days_are_safe_and_heal() {
     let alphabet = alphabet();
     let mut state: u64 = 2026;
@@ -320,7 +334,9 @@ fn random_days_are_safe_and_heal() {
         bench.heal();
     }
     assert!(entries > 1_000, "the walk must go through the gate to prove anything: {entries}");
-    eprintln!("gate: {steps} random steps with {entries} entries, none breaks a safety rule, every day heals");
+    eprintln!(
+        "gate: {steps} random steps with {entries} entries, none breaks a safety rule, every day heals"
+    );
 }
 
 #[test]
@@ -489,7 +505,11 @@ fn a_broken_turnstile_is_out_of_order() {
 fn lines_that_were_active_when_opened_are_no_passages() {
     let mut bench = Bench::closed();
     bench.input(Input::Found);
-    assert_eq!(bench.out, [Command::Drive(Outputs::default())], "an opened turnstile is driven to the safe state");
+    assert_eq!(
+        bench.out,
+        [Command::Drive(Outputs::default())],
+        "an opened turnstile is driven to the safe state"
+    );
     bench.input(Input::PassageLine(Direction::Entry, true));
     bench.input(Input::Ready(true));
     assert_eq!(bench.gate.refuses(), Some(DenyReason::LaneFaulty), "the fire line is not known yet");
