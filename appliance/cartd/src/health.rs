@@ -1,4 +1,5 @@
-//! What staff see of cartd's devices: published when it changes, and now and then so that a restarted broker knows.
+//! What staff see of cartd's devices: published when it changes, and now and then so that a restarted broker
+//! knows.
 
 use std::collections::BTreeMap;
 

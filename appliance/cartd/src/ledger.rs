@@ -1,9 +1,9 @@
 //! The ledger: everything that cartd has accepted, in order, in one SQLite file, and what followed from it.
 //!
-//! An input is durable (WAL, `synchronous=FULL`) before anybody is told so, and what it causes (receipts, payments,
-//! messages) is stored in the same transaction. At the start the inputs are replayed through the engine; whatever
-//! they cause that the file does not hold yet is stored then, so that nothing is lost or made twice, not even when
-//! the rules changed in between.
+//! An input is durable (WAL, `synchronous=FULL`) before anybody is told so, and what it causes (receipts,
+//! payments, messages) is stored in the same transaction. At the start the inputs are replayed through the
+//! engine; whatever they cause that the file does not hold yet is stored then, so that nothing is lost or
+//! made twice, not even when the rules changed in between.
 
 mod inspect;
 mod payments;
@@ -41,7 +41,8 @@ pub struct Ledger {
     map: StoreMap,
     policy: Policy,
     store: Store,
-    /// Time of the newest input; inputs never go back in time, even when the wall clock was set back over a restart.
+    /// Time of the newest input; inputs never go back in time, even when the wall clock was set back over a
+    /// restart.
     newest: Instant,
     traces: Traces,
     /// Held for as long as the ledger is open: two writers would each miss the other's inputs.
@@ -107,8 +108,8 @@ pub enum Error {
     },
     /// The file is not what was written.
     #[error(
-        "ledger {path} is damaged ({what}); stop cartd, copy the file for the support desk, then move it aside with \
-         `cartd ledger set-aside {path}`: it is renamed, never deleted, and cartd starts a new one"
+        "ledger {path} is damaged ({what}); stop cartd, copy the file for the support desk, then move it \
+         aside with `cartd ledger set-aside {path}`: it is renamed, never deleted, and cartd starts a new one"
     )]
     Damaged {
         /// Which file.
@@ -212,7 +213,8 @@ impl Error {
 }
 
 impl Ledger {
-    /// Opens a ledger, or makes a new one where there is none; checks it and replays it. Blocks: reads the whole file.
+    /// Opens a ledger, or makes a new one where there is none; checks it and replays it. Blocks: reads the
+    /// whole file.
     ///
     /// # Errors
     /// When the file cannot be used; it is left as it is.
@@ -256,11 +258,13 @@ impl Ledger {
             .map_err(|source| Error::access(&self.path, "look up an input", source))
     }
 
-    /// Accepts inputs in order: stores them, handles them, stores what they cause; all of it or nothing. Inputs whose
-    /// origin is known are passed over. Afterwards every origin may be acknowledged. Blocks until the disk has it.
+    /// Accepts inputs in order: stores them, handles them, stores what they cause; all of it or nothing.
+    /// Inputs whose origin is known are passed over. Afterwards every origin may be acknowledged. Blocks
+    /// until the disk has it.
     ///
     /// # Errors
-    /// When nothing was accepted. When the error does not pass ([`Error::passes`]), the ledger must be opened anew.
+    /// When nothing was accepted. When the error does not pass ([`Error::passes`]), the ledger must be opened
+    /// anew.
     pub fn accept(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let accepted = self.try_accept(entries);
         if accepted.is_err() {
@@ -289,8 +293,8 @@ impl Ledger {
         transaction.commit().map_err(failed)
     }
 
-    /// Starts the store afresh and leads it through every stored input. What the inputs cause and the file does not
-    /// hold is stored now.
+    /// Starts the store afresh and leads it through every stored input. What the inputs cause and the file
+    /// does not hold is stored now.
     fn replay(&mut self) -> Result<(), Error> {
         let path = &self.path;
         let failed = |source| Error::access(path, "replay the inputs", source);
@@ -361,8 +365,8 @@ impl Ledger {
         self.traces.unbound.values().filter(move |passage| now.since(passage.at) <= UNBOUND_MAX)
     }
 
-    /// Keeps levels at which plates have rested since `at`, so that a change while cartd is down is found afterwards
-    /// even on plates without any event yet, and drift is not taken for one.
+    /// Keeps levels at which plates have rested since `at`, so that a change while cartd is down is found
+    /// afterwards even on plates without any event yet, and drift is not taken for one.
     ///
     /// # Errors
     /// When they cannot be stored; the older ones stay.
@@ -407,8 +411,8 @@ impl Ledger {
         self.outbox.ack_topic()
     }
 
-    /// Lets the file grow to `pages` pages of 4096 bytes at most, but never below its size: an operator's bound on
-    /// the state partition, and a test's full disk.
+    /// Lets the file grow to `pages` pages of 4096 bytes at most, but never below its size: an operator's
+    /// bound on the state partition, and a test's full disk.
     ///
     /// # Errors
     /// When the bound cannot be set.

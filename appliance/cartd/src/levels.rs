@@ -10,7 +10,8 @@ use crate::lines::PlateReading;
 /// A plate that stayed this long within [`SPREAD`] has no step on it that sensing has still to report.
 const REST: Millis = Millis(30_000);
 
-/// Half the width of rest, tenths of a gram: five times the worst usual noise of 1 g, below the lightest goods.
+/// Half the width of rest, tenths of a gram: five times the worst usual noise of 1 g, below the lightest
+/// goods.
 const SPREAD: f64 = 50.0;
 
 /// A level is worth a write when it moved by this much since it was kept, tenths of a gram.

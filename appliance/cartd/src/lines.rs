@@ -1,5 +1,5 @@
-//! Polling of load-cell lines: one task a line, ten rounds a second, a silent module asked less often so that it does
-//! not slow its neighbours down.
+//! Polling of load-cell lines: one task a line, ten rounds a second, a silent module asked less often so that
+//! it does not slow its neighbours down.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const ROUND: Duration = Duration::from_millis(100);
 /// A module that failed this often in a row counts as silent.
 const FAILURES_MAX: u32 = 3;
 
-/// Rounds between two tries of a silent module: one a second, so that even a shelf unit of dead modules keeps its
-/// pace.
+/// Rounds between two tries of a silent module: one a second, so that even a shelf unit of dead modules keeps
+/// its pace.
 const SILENT_ROUNDS: u32 = 10;
 
 /// Which plates are on a line, by module.

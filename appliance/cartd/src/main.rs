@@ -25,8 +25,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the service. This build opens no serial port yet: shelves are reported as not connected, and receipts wait
-    /// for a payment provider; passages and review decisions are taken, stored and acknowledged.
+    /// Run the service. This build opens no serial port yet: shelves are reported as not connected, and
+    /// receipts wait for a payment provider; passages and review decisions are taken, stored and
+    /// acknowledged.
     Run {
         /// The role manifest.
         #[arg(long)]

@@ -1,7 +1,8 @@
 //! Payment: one charge a receipt, asked for again until the provider has answered.
 //!
-//! The receipt's id is the idempotency key. A kill between the provider's answer and the ledger's note of it means
-//! that the same key is sent again; a provider must answer a known key as it did before and charge nothing.
+//! The receipt's id is the idempotency key. A kill between the provider's answer and the ledger's note of it
+//! means that the same key is sent again; a provider must answer a known key as it did before and charge
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

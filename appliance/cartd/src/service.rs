@@ -79,12 +79,12 @@ pub enum Error {
     Task(&'static str),
 }
 
-/// Runs cartd until `stop` becomes true. `lines` are the load-cell lines, by gondola. May be dropped at any await:
-/// what was acknowledged is in the ledger, and a new run goes on from there.
+/// Runs cartd until `stop` becomes true. `lines` are the load-cell lines, by gondola. May be dropped at any
+/// await: what was acknowledged is in the ledger, and a new run goes on from there.
 ///
 /// # Errors
-/// When the ledger cannot be used or the map is wrong. A ledger without space is no error: cartd then accepts nothing
-/// and says so, until there is space.
+/// When the ledger cannot be used or the map is wrong. A ledger without space is no error: cartd then accepts
+/// nothing and says so, until there is space.
 pub async fn run<T>(
     settings: Settings,
     map: StoreMap,
@@ -122,7 +122,8 @@ where
     let sessions = ledger.store().view(now).sessions;
     let shopping = sessions.into_iter().filter(|session| session.state == SessionState::Shopping);
     sensing.inside(shopping.flat_map(|session| session.tracks));
-    // Sensing tells of these again, which the ledger passes over, and then whose they were, which it does not.
+    // Sensing tells of these again, which the ledger passes over, and then whose they were, which it does
+    // not.
     ledger.unbound(now).for_each(|passage| sensing.passage(passage));
     let mut cartd = Cartd {
         ledger: Some(ledger),
@@ -434,7 +435,8 @@ impl Cartd {
         Ok(())
     }
 
-    /// The ledger refused. A trouble that may pass keeps everything waiting and is said; any other ends cartd.
+    /// The ledger refused. A trouble that may pass keeps everything waiting and is said; any other ends
+    /// cartd.
     fn refuse(&mut self, error: ledger::Error) -> Result<(), Error> {
         if !error.passes() {
             return Err(error.into());
@@ -471,7 +473,8 @@ fn device(gondola: u16) -> String {
     format!("load-cells-{gondola}")
 }
 
-/// A message that is not what its topic promises is said and dropped: its sender is another version or broken.
+/// A message that is not what its topic promises is said and dropped: its sender is another version or
+/// broken.
 fn read<T: serde::de::DeserializeOwned>(message: &Message) -> Option<T> {
     message.parse().inspect_err(|error| tracing::warn!(topic = message.topic, %error, "bad message")).ok()
 }

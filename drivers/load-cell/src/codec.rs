@@ -193,8 +193,8 @@ pub struct Frame {
     pub body: Vec<u8>,
 }
 
-/// Takes the bytes between two silences apart; `None` when they are no frame (too short, too long, wrong CRC), which
-/// a module ignores as the specification asks.
+/// Takes the bytes between two silences apart; `None` when they are no frame (too short, too long, wrong
+/// CRC), which a module ignores as the specification asks.
 #[must_use]
 pub fn unframe(bytes: &[u8]) -> Option<Frame> {
     if bytes.len() < 4 || bytes.len() > FRAME_MAX {

@@ -1,5 +1,5 @@
-//! The transport under the master: shared, so that the master can start its framing afresh after an error without
-//! losing the port, and half-duplex, so that a late answer is never taken for the next one.
+//! The transport under the master: shared, so that the master can start its framing afresh after an error
+//! without losing the port, and half-duplex, so that a late answer is never taken for the next one.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes thrown away at once before a request: one late answer of each module of a full line and a good deal of noise.
+/// Bytes thrown away at once before a request: one late answer of each module of a full line and a good deal
+/// of noise.
 const STALE_MAX: usize = 16 * 1024;
 
 pub(crate) struct Line<T>(Arc<Mutex<Port<T>>>);

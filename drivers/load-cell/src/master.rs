@@ -12,16 +12,16 @@ use tokio_modbus::{Request, Response, Slave};
 use crate::codec::{self, BadRegisters, Reading};
 use crate::line::Line;
 
-/// How long a module may take to answer before it counts as silent. Six modules of a gondola answer within 60 ms at
-/// 115200 baud; modules state 20 ms or less to the first byte.
+/// How long a module may take to answer before it counts as silent. Six modules of a gondola answer within 60
+/// ms at 115200 baud; modules state 20 ms or less to the first byte.
 pub const ANSWER_MAX: Duration = Duration::from_millis(60);
 
 /// The modules of one line. `read` one at a time; requests on a Modbus line never overlap.
 pub struct LoadCells<T> {
     line: Line<T>,
     context: Context,
-    /// The last request got no whole answer: framing must start afresh, and not before this moment, when its answer
-    /// can no longer be on the line.
+    /// The last request got no whole answer: framing must start afresh, and not before this moment, when its
+    /// answer can no longer be on the line.
     torn: Option<Instant>,
     timeout: Duration,
     /// Channels of each module that has answered.
@@ -103,8 +103,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> LoadCells<T> {
         Self { line, context, torn: None, timeout, channels: BTreeMap::new() }
     }
 
-    /// One conversion of the module at `address` (1 to 247), all channels at once. The first read of a module asks
-    /// for its number of channels too. May be dropped at any await; the next read starts afresh.
+    /// One conversion of the module at `address` (1 to 247), all channels at once. The first read of a module
+    /// asks for its number of channels too. May be dropped at any await; the next read starts afresh.
     ///
     /// # Errors
     /// See [`ErrorKind`]. Every error but `Disconnected` leaves the line usable for the other modules.
@@ -129,8 +129,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> LoadCells<T> {
         Ok(reading)
     }
 
-    /// Input registers 0..quantity of a module. Goes through `call` because the reader of `tokio-modbus` asserts that
-    /// the answer has the length asked for, and an answer is outside input.
+    /// Input registers 0..quantity of a module. Goes through `call` because the reader of `tokio-modbus`
+    /// asserts that the answer has the length asked for, and an answer is outside input.
     async fn registers(&mut self, address: u8, quantity: u16) -> Result<Vec<u16>, Cause> {
         use tokio_modbus::slave::SlaveContext;
 

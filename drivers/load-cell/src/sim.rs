@@ -8,14 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::codec::{self, CHANNELS_MAX, Channel, ChannelState, FRAME_MAX, Frame, Reading};
 
-/// Silence that ends a frame: 3.5 characters, fixed at 1.75 ms above 19200 baud (Modbus over serial line V1.02,
-/// 2.5.1.1), rounded up to tokio's millisecond.
+/// Silence that ends a frame: 3.5 characters, fixed at 1.75 ms above 19200 baud (Modbus over serial line
+/// V1.02, 2.5.1.1), rounded up to tokio's millisecond.
 const SILENCE: Duration = Duration::from_millis(2);
 
 /// Capacity of a cell, tenths of a gram: 20 kg, as the plates of the recorded store have.
 const CAPACITY: i32 = 200_000;
 
-/// A channel whose mass changed by more than this since its last answer says that it is moving, tenths of a gram.
+/// A channel whose mass changed by more than this since its last answer says that it is moving, tenths of a
+/// gram.
 const MOTION: i32 = 20;
 
 /// A module to simulate.
@@ -60,8 +61,9 @@ struct Cell {
     answered: i32,
 }
 
-/// A line with these modules: the master's end, the modules' end to run as a task, and a handle. Channels start at 0;
-/// addresses and channel counts outside their ranges are left out and cut off, as no such hardware exists.
+/// A line with these modules: the master's end, the modules' end to run as a task, and a handle. Channels
+/// start at 0; addresses and channel counts outside their ranges are left out and cut off, as no such
+/// hardware exists.
 #[must_use]
 pub fn line(modules: &[ModuleSpec]) -> (DuplexStream, Sim, SimHandle) {
     let (master, slaves) = tokio::io::duplex(4 * FRAME_MAX);
@@ -138,8 +140,8 @@ impl Sim {
         }
     }
 
-    /// The bytes up to the next silence; false at the end of the line. Bytes beyond the longest frame are dropped,
-    /// as a module's receive buffer does.
+    /// The bytes up to the next silence; false at the end of the line. Bytes beyond the longest frame are
+    /// dropped, as a module's receive buffer does.
     async fn receive(&mut self, frame: &mut Vec<u8>) -> bool {
         frame.clear();
         let mut chunk = [0_u8; FRAME_MAX];

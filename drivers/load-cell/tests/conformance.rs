@@ -1,5 +1,5 @@
-//! What every line of weighing modules must do, on the simulator always. A real line joins with its transport (a
-//! later issue); the suite is generic over the transport for that.
+//! What every line of weighing modules must do, on the simulator always. A real line joins with its transport
+//! (a later issue); the suite is generic over the transport for that.
 
 use std::time::Duration;
 

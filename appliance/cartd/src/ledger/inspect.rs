@@ -68,8 +68,8 @@ pub fn receipts(path: &Path) -> Result<Vec<Receipt>, Error> {
     schema::read_receipts(path, &schema::open_to_read(path)?)
 }
 
-/// Moves a ledger and its companions aside under a new name, so that cartd can start a new one. Deletes nothing.
-/// Returns the new name.
+/// Moves a ledger and its companions aside under a new name, so that cartd can start a new one. Deletes
+/// nothing. Returns the new name.
 ///
 /// # Errors
 /// When a cartd has it open, there is none, or a name is taken.

@@ -1,4 +1,5 @@
-//! The queue of payments: filled in the transaction that makes the receipt, emptied after the provider's answer.
+//! The queue of payments: filled in the transaction that makes the receipt, emptied after the provider's
+//! answer.
 
 use std::path::Path;
 

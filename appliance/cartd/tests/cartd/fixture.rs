@@ -64,7 +64,8 @@ pub fn map() -> StoreMap {
     map
 }
 
-/// Opens the ledger; waits while a thread of a dropped cartd, or a child process between fork and exec, still holds it.
+/// Opens the ledger; waits while a thread of a dropped cartd, or a child process between fork and exec, still
+/// holds it.
 pub fn open(path: &Path) -> Result<Ledger, Error> {
     let began = std::time::Instant::now();
     loop {

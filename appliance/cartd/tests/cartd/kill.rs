@@ -1,5 +1,5 @@
-//! cartd killed with SIGKILL at random points while it accepts and charges: nothing acknowledged is lost, nothing is
-//! made or charged twice.
+//! cartd killed with SIGKILL at random points while it accepts and charges: nothing acknowledged is lost,
+//! nothing is made or charged twice.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -17,8 +17,8 @@ const KILLS: u64 = 40;
 const FOLDER: &str = "CARTD_KILL_FOLDER";
 const SEED: &str = "CARTD_KILL_SEED";
 
-/// The victim: accepts visit after visit from where the ledger stands, says so on its standard output after each
-/// commit, charges what is due. Runs only when the test below starts it.
+/// The victim: accepts visit after visit from where the ledger stands, says so on its standard output after
+/// each commit, charges what is due. Runs only when the test below starts it.
 #[test]
 #[ignore = "started by killed_anywhere"]
 fn victim() {

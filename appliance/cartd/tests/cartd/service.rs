@@ -429,7 +429,8 @@ async fn a_kill_in_the_middle_of_a_visit_keeps_the_visit() {
         let (receipts, charges) = visit_with_a_kill(at).await;
         assert_eq!(receipts.len(), 1, "killed at step {at}");
         let lines: Vec<_> = receipts[0].lines.iter().map(|line| (&line.product, line.quantity)).collect();
-        // A change while cartd was away, or not yet settled, has no witness for its hand: it is not charged in doubt.
+        // A change while cartd was away, or not yet settled, has no witness for its hand: it is not charged
+        // in doubt.
         let unseen = (TAKEN - 10..TAKEN + 25).contains(&at) && lines.is_empty();
         assert!(unseen || lines == [(&product(0), 1)], "killed at step {at}: {lines:?}");
         assert_eq!(charges, lines.len(), "killed at step {at}");
