@@ -377,7 +377,7 @@ impl Person {
         let shrink = if squeeze { 0.55 } else { 1.0 };
         for other in neighbours {
             let gap = distance(self.position, other.position);
-            if other.id == self.id || gap > 1.1 || gap < 1e-9 {
+            if other.id == self.id || !(1e-9..=1.1).contains(&gap) {
                 continue;
             }
             let out = [0, 1].map(|axis| (self.position[axis] - other.position[axis]) / gap);
@@ -389,9 +389,7 @@ impl Person {
             force[0] += out[0] * strength + ahead[1] * aside;
             force[1] += out[1] * strength - ahead[0] * aside;
         }
-        for axis in 0..2 {
-            self.velocity[axis] += force[axis] * DT;
-        }
+        self.velocity = [0, 1].map(|axis| self.velocity[axis] + force[axis] * DT);
         let fast = self.velocity[0].hypot(self.velocity[1]);
         let most = self.pace * 1.25;
         if fast > most {
@@ -404,9 +402,7 @@ impl Person {
             let least = TOUCHING * if squeeze { 0.6 } else { 1.0 };
             if other.id != self.id && gap < least && gap > 1e-9 {
                 let push = (least - gap) * if other.stands { 1.0 } else { 0.5 };
-                for axis in 0..2 {
-                    next[axis] += (next[axis] - other.position[axis]) / gap * push;
-                }
+                next = [0, 1].map(|axis| next[axis] + (next[axis] - other.position[axis]) / gap * push);
             }
         }
         let next = grid.pushed_free(next);
