@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn small_cases() {
-        let cases: &[(&[&[f64]], usize, &[Option<usize>])] = &[
+        type Case<'a> = (&'a [&'a [f64]], usize, &'a [Option<usize>]);
+        let cases: &[Case<'_>] = &[
             (&[], 3, &[]),
             (&[&[]], 0, &[None]),
             (&[&[1.0]], 1, &[Some(0)]),

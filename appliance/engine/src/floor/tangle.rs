@@ -47,23 +47,27 @@ struct Contact {
 impl Tangles {
     /// Tracks that `track` may have been swapped with, directly or by way of others.
     pub fn of(&self, track: TrackId) -> Vec<TrackId> {
+        let other = |(a, b): (TrackId, TrackId), one| {
+            if a == one {
+                Some(b)
+            } else if b == one {
+                Some(a)
+            } else {
+                None
+            }
+        };
         let mut found = BTreeSet::from([track]);
         let mut open = vec![track];
         while let Some(current) = open.pop() {
-            for (&(a, b), contact) in &self.0 {
-                let other = if a == current {
-                    b
-                } else if b == current {
-                    a
-                } else {
-                    continue;
-                };
-                // An unambiguous touch is a warning about these two only.
-                if (contact.ambiguous || current == track) && found.insert(other) && contact.ambiguous {
-                    open.push(other);
+            let ambiguous = self.0.iter().filter(|(_, contact)| contact.ambiguous);
+            for neighbour in ambiguous.filter_map(|(pair, _)| other(*pair, current)) {
+                if found.insert(neighbour) {
+                    open.push(neighbour);
                 }
             }
         }
+        // A touch without doubt is a warning about these two only.
+        found.extend(self.0.keys().filter_map(|pair| other(*pair, track)));
         found.remove(&track);
         found.into_iter().collect()
     }

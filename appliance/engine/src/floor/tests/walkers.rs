@@ -211,10 +211,10 @@ impl Walkers {
                 wanted[1] += off[1] / gap * push + off[0] / gap * push * 0.6;
             }
         }
-        for axis in 0..2 {
-            let change: f64 = wanted[axis] - person.velocity[axis];
-            person.velocity[axis] += change.clamp(-3.0 * SPAN, 3.0 * SPAN);
-            person.position[axis] += person.velocity[axis] * SPAN;
+        let velocity = person.velocity.iter_mut().zip(wanted);
+        for (position, (speed, wanted)) in person.position.iter_mut().zip(velocity) {
+            *speed += (wanted - *speed).clamp(-3.0 * SPAN, 3.0 * SPAN);
+            *position += *speed * SPAN;
         }
         if person.velocity[0].hypot(person.velocity[1]) > 0.2 {
             person.reach = person.velocity[1].atan2(person.velocity[0]);
