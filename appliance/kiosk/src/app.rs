@@ -18,13 +18,13 @@ pub(crate) mod ui {
 /// Shows `view` on `app`.
 pub(crate) fn show(app: &ui::App, view: &View) {
     let global = app.global::<ui::Ui>();
-    let text = |text: &str| SharedString::from(text);
+    let text = |text: &str| SharedString::from(whole_words(text));
     global.set_page(page(view.page));
     global.set_colours(colours(if view.high_contrast { &CONTRAST } else { &DAY }));
     global.set_low_reach(view.low_reach);
     global.set_high_contrast(view.high_contrast);
     global.set_languages(model(view.languages.iter().map(|choice| ui::Choice {
-        id: text(choice.tag),
+        id: choice.tag.into(),
         label: text(choice.label),
         on: choice.on,
     })));
@@ -40,7 +40,7 @@ pub(crate) fn show(app: &ui::App, view: &View) {
     global.set_query(text(&view.query));
     global.set_no_hits(text(&view.no_hits));
     global.set_hits(model(view.hits.iter().map(|row| ui::Row {
-        id: text(&row.id),
+        id: row.id.as_str().into(),
         name: text(&row.name),
         price: text(&row.price),
     })));
@@ -110,6 +110,22 @@ fn action(what: ui::Act, argument: &str) -> Option<Action> {
     })
 }
 
+/// Holds Korean words together at line ends: Unicode lets a line break between any two syllables, which no sign
+/// writer does.
+fn whole_words(text: &str) -> String {
+    let hangul = |letter: char| ('가'..='힣').contains(&letter);
+    let mut out = String::with_capacity(text.len());
+    let mut before = ' ';
+    for letter in text.chars() {
+        if hangul(before) && (hangul(letter) || matches!(letter, '.' | ',' | '?' | '!')) {
+            out.push('\u{2060}');
+        }
+        out.push(letter);
+        before = letter;
+    }
+    out
+}
+
 fn model<T: Clone + 'static>(items: impl Iterator<Item = T>) -> ModelRc<T> {
     ModelRc::from(Rc::new(VecModel::from_iter(items)))
 }
@@ -164,7 +180,7 @@ fn glyph(glyph: Glyph) -> ui::Glyph {
         Glyph::Search => ui::Glyph::Search,
         Glyph::Bell => ui::Glyph::Bell,
         Glyph::Person => ui::Glyph::Person,
-        Glyph::Back => ui::Glyph::Back,
+        Glyph::Stop => ui::Glyph::Stop,
         Glyph::Leave => ui::Glyph::Leave,
         Glyph::Warning => ui::Glyph::Warning,
     }

@@ -66,8 +66,8 @@ pub enum Glyph {
     Bell,
     /// A person.
     Person,
-    /// Back.
-    Back,
+    /// Do not go on.
+    Stop,
     /// The way out.
     Leave,
     /// Attention.
@@ -236,7 +236,7 @@ fn gate_view(gate: &Gate, now: Instant) -> View {
         Notice::Goodbye => (Tone::Good, Glyph::Leave),
         Notice::Refused { reason: engine::message::DenyReason::LaneBusy } => (Tone::Warn, Glyph::Wait),
         Notice::Refused { .. } => (Tone::Bad, Glyph::Cross),
-        Notice::StepBack => (Tone::Warn, Glyph::Back),
+        Notice::StepBack => (Tone::Warn, Glyph::Stop),
         Notice::OutOfOrder => (Tone::Bad, Glyph::Warning),
         Notice::Evacuate => (Tone::Good, Glyph::Leave),
     };
@@ -328,9 +328,8 @@ fn help_view(help: &Help, now: Instant) -> View {
                 CallView::Closed => (Tone::Good, Glyph::Check),
                 CallView::Lost => (Tone::Warn, Glyph::Warning),
             };
-            let (says, short) = words::call(shown.language, call);
+            let (says, _) = words::call(shown.language, call);
             say(&mut view, tone, glyph, says);
-            view.call_state = short.to_owned();
             view.cancel_label = texts.cancel_call.to_owned();
             let reached = match call {
                 CallView::Sending | CallView::Lost => 0,
@@ -387,10 +386,15 @@ fn floor(map: &StoreMap, place: Option<PlateId>) -> (f64, Vec<MapBox>) {
         .collect();
     for lane in &map.lanes {
         let [x, y] = lane.position;
-        // A bar across the passage, 0.9 m long and 0.2 m thick.
-        let across = [0.45 * lane.inward[1].abs() + 0.1 * lane.inward[0].abs(),
-            0.45 * lane.inward[0].abs() + 0.1 * lane.inward[1].abs()];
-        let place = share(x - across[0], y - across[1], x + across[0], y + across[1]);
+        // A bar across the passage, 1.2 m long, reaching 0.3 m into the store.
+        let [along, into] = [0.6, 0.3];
+        let [dx, dy] = lane.inward;
+        let reach = |at: f64, way: f64, side: f64| {
+            let (a, b) = (at - side.abs() * along, at + way * into + side.abs() * along);
+            (a.min(b), a.max(b))
+        };
+        let ((left, right), (low, high)) = (reach(x, dx, dy), reach(y, dy, dx));
+        let place = share(left, low, right, high);
         boxes.push(MapBox { place, label: String::new(), here: false, gate: true });
     }
     (width / depth, boxes)

@@ -85,7 +85,7 @@ const KOREAN: Words = Words {
     key_other: "ABC",
     key_digits: "123",
     key_space: "띄우기",
-    key_clear: "모두 지움",
+    key_clear: "지우기",
     not_found: say("이 매장에 없는 상품이에요", "이름으로 찾거나 직원을 불러 주세요"),
     not_a_product: say("상품 바코드가 아니에요", "상품의 줄무늬 바코드를 대 주세요"),
     no_place: "위치는 직원에게 물어 주세요",
@@ -230,13 +230,13 @@ pub fn call(language: Language, call: CallView) -> (Say, &'static str) {
         (CallView::Seen, English) => (say("Staff have seen it", "Just a moment"), "Staff saw it"),
         (CallView::Coming, Korean) => (say("직원이 오고 있어요", "이 자리에서 기다려 주세요"), "직원이 오는 중"),
         (CallView::Coming, English) => (say("Staff are coming", "Please wait here"), "Staff coming"),
-        (CallView::Closed, Korean) => (say("도움이 되었기를 바라요", "좋은 하루 되세요"), "완료"),
+        (CallView::Closed, Korean) => (say("도와드렸어요", "좋은 하루 되세요"), "완료"),
         (CallView::Closed, English) => (say("Glad to have helped", "Have a nice day"), "Done"),
         (CallView::Lost, Korean) => {
-            (say("직원과 연결되지 않아요", "계속 부르고 있어요. 계산대 직원에게 말씀해 주세요"), "연결 안 됨")
+            (say("직원과 연결되지 않아요", "계속 부르고 있어요. 가까운 직원에게 말씀해 주세요"), "연결 안 됨")
         }
         (CallView::Lost, English) => {
-            (say("No answer yet", "We keep calling. Please ask anyone of our staff"), "No answer yet")
+            (say("No answer yet", "We keep calling. Please ask staff near you"), "No answer yet")
         }
     }
 }
@@ -245,7 +245,7 @@ pub fn call(language: Language, call: CallView) -> (Say, &'static str) {
 #[must_use]
 pub fn leaving(language: Language, seconds: u64) -> String {
     match language {
-        Language::Korean => format!("{seconds}초 뒤에 처음 화면으로 돌아가요"),
+        Language::Korean => format!("{seconds}초 뒤 처음 화면으로 가요"),
         Language::English => format!("Starting over in {seconds} s"),
     }
 }
