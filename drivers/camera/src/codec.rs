@@ -154,8 +154,8 @@ fn decode_yuyv(data: &[u8], width: usize, out: &mut [u8]) {
 
 fn decode_mjpeg(frame: &Frame, out: &mut [u8]) -> Result<(), Error> {
     let (width, height, found) = (frame.width, frame.height, frame.data.len());
-    // Drivers hand over whole buffers, so bytes may follow the end-of-image marker. Inside a scan 0xFF is stuffed,
-    // so the last marker is the picture's own.
+    // Drivers hand over whole buffers, so bytes may follow the end-of-image marker. Inside a scan 0xFF is
+    // stuffed, so the last marker is the picture's own.
     let Some(end) = frame.data.windows(2).rposition(|pair| pair == [0xFF, 0xD9]) else {
         return Err(Error::Truncated { width, height, found });
     };
@@ -176,8 +176,9 @@ fn decode_mjpeg(frame: &Frame, out: &mut [u8]) -> Result<(), Error> {
     decoder.decode_into(out).map_err(fail)
 }
 
-/// Most USB cameras leave the Huffman tables out, as Motion JPEG in AVI files does: the standard ones of ITU-T T.81
-/// annex K are meant. The decoder adds them when it sees the AVI marker, so a JPEG without tables gets that marker.
+/// Most USB cameras leave the Huffman tables out, as Motion JPEG in AVI files does: the standard ones of
+/// ITU-T T.81 annex K are meant. The decoder adds them when it sees the AVI marker, so a JPEG without tables
+/// gets that marker.
 fn with_huffman_tables(jpeg: &[u8]) -> Cow<'_, [u8]> {
     const START_OF_IMAGE: usize = 2;
     const HUFFMAN: u8 = 0xC4;

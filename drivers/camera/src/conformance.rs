@@ -1,5 +1,5 @@
-//! What every camera must do, simulated or on a cable: run it on the simulator always, on hardware with a bench that
-//! can show a picture.
+//! What every camera must do, simulated or on a cable: run it on the simulator always, on hardware with a
+//! bench that can show a picture.
 
 use std::future::Future;
 use std::pin::pin;

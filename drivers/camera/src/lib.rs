@@ -1,7 +1,8 @@
-//! Ceiling cameras as Video4Linux shows them: a stream of numbered frames, their pixel codecs, and a simulator.
+//! Ceiling cameras as Video4Linux shows them: a stream of numbered frames, their pixel codecs, and a
+//! simulator.
 //!
-//! It deliberately does not look at what is in a picture, keep a history of frames or know where a camera hangs.
-//! The V4L2 transport is not part of the crate yet; the simulator hands out the same bytes.
+//! It deliberately does not look at what is in a picture, keep a history of frames or know where a camera
+//! hangs. The V4L2 transport is not part of the crate yet; the simulator hands out the same bytes.
 
 pub mod codec;
 pub mod conformance;
@@ -13,7 +14,8 @@ use std::future::Future;
 /// How the bytes of a [`Frame`] describe its pixels, named after the V4L2 four-character codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `YUYV`: 4:2:2, two bytes a pixel, BT.601 with limited range (what V4L2 means where a driver says nothing else).
+    /// `YUYV`: 4:2:2, two bytes a pixel, BT.601 with limited range (what V4L2 means where a driver says
+    /// nothing else).
     Yuyv,
     /// `MJPG`: one baseline JPEG a frame.
     Mjpeg,
@@ -194,8 +196,8 @@ impl Error {
 
 /// A camera that streams.
 pub trait Camera: Send {
-    /// The next frame, waiting for it as long as it takes. Where the caller is slower than the camera, the oldest
-    /// frames are lost and their numbers are missing from [`Frame::sequence`].
+    /// The next frame, waiting for it as long as it takes. Where the caller is slower than the camera, the
+    /// oldest frames are lost and their numbers are missing from [`Frame::sequence`].
     ///
     /// Cancel-safe: a frame is taken only when the future is ready.
     ///

@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use crate::{Camera, Error, Format, Frame, Rgb, codec};
 
-/// Frames that wait for a slow reader before the oldest is lost. Two is what a streaming camera is given here, so that
-/// a frame is never older than two exposures.
+/// Frames that wait for a slow reader before the oldest is lost. Two is what a streaming camera is given
+/// here, so that a frame is never older than two exposures.
 pub const QUEUE_MAX: usize = 2;
 
 /// The camera as a service holds it.
@@ -79,8 +79,8 @@ impl SimHandle {
         self.shared.height
     }
 
-    /// Exposes one frame of `picture` at `captured_ms`. It joins a queue of [`QUEUE_MAX`], which loses its oldest
-    /// frame when full. Nothing happens while the camera is unplugged.
+    /// Exposes one frame of `picture` at `captured_ms`. It joins a queue of [`QUEUE_MAX`], which loses its
+    /// oldest frame when full. Nothing happens while the camera is unplugged.
     ///
     /// # Panics
     ///

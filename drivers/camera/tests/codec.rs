@@ -74,7 +74,8 @@ fn smooth_pictures_survive_every_colour_format_and_odd_sizes() {
     for (width, height) in [(320, 192), (33, 17), (1, 1), (2, 5), (7, 3)] {
         let picture = gradient(width, height);
         let yuyv = codec::decode(&frame(Format::Yuyv, width, height, codec::encode_yuyv(&picture))).unwrap();
-        // Two neighbours share their colour: at 1/7 of full scale a pixel the error is visible, at 320 it is not.
+        // Two neighbours share their colour: at 1/7 of full scale a pixel the error is visible, at 320 it is
+        // not.
         let limit = if width >= 320 { 4 } else { 80 };
         assert!(largest_error(&picture, &yuyv) <= limit, "{width}x{height}");
         let jpeg = codec::encode_mjpeg(&picture, 95).unwrap();

@@ -113,7 +113,8 @@ pub fn encode(frame: &BulkFrame) -> Zeroizing<Vec<u8>> {
     out
 }
 
-/// Cuts the bytes of a bulk endpoint into frames, whatever the transfers were, and finds its place again after damage.
+/// Cuts the bytes of a bulk endpoint into frames, whatever the transfers were, and finds its place again
+/// after damage.
 pub struct Deframer {
     buffer: Zeroizing<Vec<u8>>,
     stray: usize,
@@ -140,8 +141,8 @@ impl Deframer {
         self.stray = 0;
     }
 
-    /// Adds one transfer, of at most [`TRANSFER_MAX`] bytes. Ask for [`Deframer::next_frame`] until it has none before
-    /// the next transfer.
+    /// Adds one transfer, of at most [`TRANSFER_MAX`] bytes. Ask for [`Deframer::next_frame`] until it has
+    /// none before the next transfer.
     ///
     /// # Panics
     ///
@@ -185,7 +186,8 @@ impl Deframer {
         let expected = u32::from_le_bytes([k0, k1, k2, k3]);
         let found = checksum(&header[..12], data);
         if found != expected {
-            // A lost byte moves the next frame into this one: only the magic is given up, not the whole length.
+            // A lost byte moves the next frame into this one: only the magic is given up, not the whole
+            // length.
             self.drop_first(MAGIC.len());
             return Some(Err(BadFrame::Checksum { sequence, width, height, found, expected }));
         }

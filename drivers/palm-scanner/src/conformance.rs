@@ -1,5 +1,5 @@
-//! What every palm scanner must do, simulated or on a cable: run it on the simulator always, on hardware with a bench
-//! that can hold a target over it.
+//! What every palm scanner must do, simulated or on a cable: run it on the simulator always, on hardware with
+//! a bench that can hold a target over it.
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,9 +1,9 @@
-//! A palm scanner with a vendor bulk endpoint: near-infrared pictures of a palm come in, its illumination and its
-//! light ring go out.
+//! A palm scanner with a vendor bulk endpoint: near-infrared pictures of a palm come in, its illumination and
+//! its light ring go out.
 //!
-//! It deliberately neither finds the palm in a picture nor knows whose it is, and keeps no picture: that is the
-//! business of the palm matcher. The USB transport is not part of the crate yet; the simulator sends the same bulk
-//! bytes.
+//! It deliberately neither finds the palm in a picture nor knows whose it is, and keeps no picture: that is
+//! the business of the palm matcher. The USB transport is not part of the crate yet; the simulator sends the
+//! same bulk bytes.
 
 pub mod codec;
 pub mod conformance;
@@ -36,8 +36,8 @@ pub enum Signal {
     Bad,
 }
 
-/// One near-infrared picture, eight bits a pixel. It has no `Debug`, and its pixels are overwritten when it is
-/// dropped: a palm is a biometric.
+/// One near-infrared picture, eight bits a pixel. It has no `Debug`, and its pixels are overwritten when it
+/// is dropped: a palm is a biometric.
 pub struct Frame {
     /// Counts the frames that the device sent since it was armed; a gap means lost frames.
     pub sequence: u32,
@@ -101,7 +101,8 @@ pub trait PalmScanner: Send {
     /// [`Error::Disconnected`] while the device is gone; each call tries to open it again.
     fn arm(&mut self, illumination: Illumination) -> Result<(), Error>;
 
-    /// The next frame, waiting for it as long as it takes. Where the caller is slow, the oldest frames are lost.
+    /// The next frame, waiting for it as long as it takes. Where the caller is slow, the oldest frames are
+    /// lost.
     ///
     /// Cancel-safe: what arrived of a frame is kept for the next call.
     ///

@@ -166,9 +166,9 @@ impl PalmScanner for Sim {
 }
 
 impl SimHandle {
-    /// Holds a palm over the scanner for one frame: `picture` is [`WIDTH`] x [`HEIGHT`] bytes of brightness. It joins
-    /// a queue of [`QUEUE_MAX`], which loses its oldest frame when full. Nothing happens while the scanner is not
-    /// armed or unplugged.
+    /// Holds a palm over the scanner for one frame: `picture` is [`WIDTH`] x [`HEIGHT`] bytes of brightness.
+    /// It joins a queue of [`QUEUE_MAX`], which loses its oldest frame when full. Nothing happens while the
+    /// scanner is not armed or unplugged.
     ///
     /// # Panics
     ///

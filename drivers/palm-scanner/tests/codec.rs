@@ -103,7 +103,8 @@ fn a_lost_or_damaged_byte_costs_only_its_frame() {
                 second[at] ^= 0x40;
             }
             let mut deframer = Deframer::new();
-            // A damaged length may wait for more than one frame of bytes, as the next frames of a stream bring.
+            // A damaged length may wait for more than one frame of bytes, as the next frames of a stream
+            // bring.
             deframer.push(&[&frames[0], &second, &frames[2]].map(Vec::as_slice).concat());
             let mut got: Vec<u8> = Vec::new();
             for _ in 0..60 {

@@ -39,8 +39,9 @@ pub enum AssembleError {
     },
 }
 
-/// Writes the image of `plan`, with the content of each partition by its name, to `image`, which must be empty or all
-/// zeros: stretches of zeros are not written. A file has to be stretched to the plan's size afterwards.
+/// Writes the image of `plan`, with the content of each partition by its name, to `image`, which must be
+/// empty or all zeros: stretches of zeros are not written. A file has to be stretched to the plan's size
+/// afterwards.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Block maps in the bmap 2.0 format of bmaptool: which blocks of an image matter, and the hash of each stretch of them.
+//! Block maps in the bmap 2.0 format of bmaptool: which blocks of an image matter, and the hash of each
+//! stretch of them.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -49,8 +49,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens the target at `path` for an image of `image_size` bytes in the file `image`. A file that does not exist
-    /// is created with the length of the image.
+    /// Opens the target at `path` for an image of `image_size` bytes in the file `image`. A file that does
+    /// not exist is created with the length of the image.
     ///
     /// # Errors
     ///
@@ -124,8 +124,8 @@ impl Target for Device {
     }
 }
 
-/// What uses the block device `number` or a partition of it: looks under `sys` (as /sys/dev/block), in the text of
-/// /proc/self/mountinfo and of /proc/swaps.
+/// What uses the block device `number` or a partition of it: looks under `sys` (as /sys/dev/block), in the
+/// text of /proc/self/mountinfo and of /proc/swaps.
 fn in_use(number: (u32, u32), sys: &Path, mountinfo: &str, swaps: &str) -> Option<String> {
     let device = sys.join(format!("{}:{}", number.0, number.1));
     let mut parts: Vec<(String, PathBuf)> = vec![(format!("{}:{}", number.0, number.1), device.clone())];
@@ -169,7 +169,8 @@ mod tests {
     const MOUNTS: &str =
         "22 1 259:2 / / rw,relatime - ext4 /dev/x rw\n36 22 8:17 / /media/card rw - vfat /dev/sdb1 rw\n";
 
-    /// A tree as /sys/dev/block has it: disk 8:16 with partition 8:17, and 8:32 with 8:33, whose holder is dm-0.
+    /// A tree as /sys/dev/block has it: disk 8:16 with partition 8:17, and 8:32 with 8:33, whose holder is
+    /// dm-0.
     fn sys() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (disk, name, partition) in [("8:16", "sdb1", "8:17"), ("8:32", "sdc1", "8:33")] {

@@ -1,8 +1,8 @@
 //! Writes an image to a card so that a card is either whole or does not start.
 //!
-//! The first MiB of the card and its last are wiped before anything else, and the first and last MiB of the image,
-//! which hold the partition tables, are kept back until everything in between is written, flushed and read back. Only
-//! mapped blocks are written.
+//! The first MiB of the card and its last are wiped before anything else, and the first and last MiB of the
+//! image, which hold the partition tables, are kept back until everything in between is written, flushed and
+//! read back. Only mapped blocks are written.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -79,8 +79,8 @@ pub enum FlashError {
     },
 }
 
-/// Writes the mapped blocks of `image` to `target` and reads them back, telling `progress`. After an error the target
-/// has no partition table, if it still takes writes at all.
+/// Writes the mapped blocks of `image` to `target` and reads them back, telling `progress`. After an error
+/// the target has no partition table, if it still takes writes at all.
 ///
 /// # Errors
 ///
@@ -97,7 +97,8 @@ pub fn flash(
     }
     let result = write_all(image, bmap, target, size, progress);
     if result.is_err() {
-        // The first error is the one to tell; a card that cannot be wiped either stays without its tables mostly.
+        // The first error is the one to tell; a card that cannot be wiped either stays without its tables
+        // mostly.
         let _ = wipe_ends(target, size);
     }
     result

@@ -1,5 +1,5 @@
-//! GUID partition tables (UEFI specification 2.10, chapter 5): reading any bytes, writing the same bytes for the same
-//! table. Own code because the crates at hand generate random ids or abort on a hostile header.
+//! GUID partition tables (UEFI specification 2.10, chapter 5): reading any bytes, writing the same bytes for
+//! the same table. Own code because the crates at hand generate random ids or abort on a hostile header.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -190,8 +190,8 @@ impl Table {
     ///
     /// # Panics
     ///
-    /// When the disk is too small for a table, a partition lies outside of it, or there are too many partitions: a
-    /// plan is checked before.
+    /// When the disk is too small for a table, a partition lies outside of it, or there are too many
+    /// partitions: a plan is checked before.
     #[must_use]
     pub fn encode(&self) -> Encoded {
         let last = self.sectors.checked_sub(1).expect("a disk has sectors");

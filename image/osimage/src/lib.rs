@@ -1,7 +1,7 @@
 //! The technician's tool: puts a disk image of a box together, shows and checks it, and writes it to cards.
 //!
-//! It deliberately builds no file systems and boots nothing: it takes the files that the Yocto build makes. Signing,
-//! bundles, provisioning and slots are not part of it yet.
+//! It deliberately builds no file systems and boots nothing: it takes the files that the Yocto build makes.
+//! Signing, bundles, provisioning and slots are not part of it yet.
 
 pub mod assemble;
 pub mod bmap;

@@ -50,7 +50,8 @@ enum Command {
         #[arg(long)]
         bmap: Option<PathBuf>,
     },
-    /// Write an image to files or unmounted devices, several at once, and read it back. Everything on them is lost.
+    /// Write an image to files or unmounted devices, several at once, and read it back. Everything on them is
+    /// lost.
     Flash {
         image: PathBuf,
         /// Files or devices.

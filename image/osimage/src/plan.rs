@@ -157,8 +157,8 @@ impl fmt::Display for Plan {
     }
 }
 
-/// An id that depends on names only, so that a boot loader finds the partitions of every image of a layout, and the
-/// same inputs give the same bytes. Version 8 of RFC 9562.
+/// An id that depends on names only, so that a boot loader finds the partitions of every image of a layout,
+/// and the same inputs give the same bytes. Version 8 of RFC 9562.
 fn derived_guid(layout: &str, partition: &str) -> Guid {
     let digest = Sha256::digest(format!("stile osimage guid 1\n{layout}\n{partition}"));
     let mut bytes: [u8; 16] = std::array::from_fn(|i| digest[i]);

@@ -1,5 +1,5 @@
-//! What a palm costs: finding it, coding it, and searching 10,000 members, on one core. Synthetic palms; the work does
-//! not depend on what is in them.
+//! What a palm costs: finding it, coding it, and searching 10,000 members, on one core. Synthetic palms; the
+//! work does not depend on what is in them.
 
 #[path = "../tests/synthetic/mod.rs"]
 mod synthetic;

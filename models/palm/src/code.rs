@@ -35,8 +35,8 @@ const MARGIN: usize = FILTER.div_ceil(2).next_multiple_of(SPACING);
 /// Points of one padded line in one of the [`SPACING`] interleaved parts.
 const LINE: usize = (SIDE + 2 * MARGIN) / SPACING;
 
-/// Three bits a direction so that the number of differing bits is the angle between two directions in steps of 30
-/// degrees.
+/// Three bits a direction so that the number of differing bits is the angle between two directions in steps
+/// of 30 degrees.
 const BITS: [[bool; 3]; DIRECTIONS] = [
     [false, false, false],
     [false, false, true],
@@ -93,8 +93,9 @@ impl Template {
         points as f32 / (POINTS * POINTS) as f32
     }
 
-    /// How unlike two templates are: the share of differing bits, 0 to 1, in the position that suits best of those up to
-    /// two points apart. For measuring error rates and setting thresholds; a gate searches a [`crate::Gallery`].
+    /// How unlike two templates are: the share of differing bits, 0 to 1, in the position that suits best of
+    /// those up to two points apart. For measuring error rates and setting thresholds; a gate searches a
+    /// [`crate::Gallery`].
     #[must_use]
     pub fn distance(&self, other: &Self) -> f32 {
         Self::positions().map(|(dx, dy)| self.shifted(dx, dy).distance_in_place(other)).fold(1.0, f32::min)
@@ -124,14 +125,15 @@ impl Template {
         Self { planes: self.planes.each_ref().map(shift), mask: shift(&self.mask) }
     }
 
-    /// Share of differing bits where both can be compared, 0 (same) to 1; about 0.5 for unrelated bits, and 1 when
-    /// too few points are shared.
+    /// Share of differing bits where both can be compared, 0 (same) to 1; about 0.5 for unrelated bits, and 1
+    /// when too few points are shared.
     pub(crate) fn distance_in_place(&self, other: &Self) -> f32 {
         self.differences(other, 0..WORDS).distance(SHARED_MIN)
     }
 
-    /// As [`Template::distance_in_place`] for two protected templates, whose secret order makes their first words a
-    /// random sample of the points: when that sample already lies beyond `hopeless`, its distance is the answer.
+    /// As [`Template::distance_in_place`] for two protected templates, whose secret order makes their first
+    /// words a random sample of the points: when that sample already lies beyond `hopeless`, its distance is
+    /// the answer.
     pub(crate) fn distance_if_near(&self, other: &Self, hopeless: f32) -> f32 {
         let sample = self.differences(other, 0..SAMPLE);
         let early = sample.distance(SHARED_MIN / 4);
@@ -193,8 +195,8 @@ static FILTERS: LazyLock<[Filter; DIRECTIONS]> = LazyLock::new(|| {
     })
 });
 
-/// The region with its edge pixels repeated outwards, columns sorted by their remainder modulo the spacing, so that
-/// the pixels under one filter weight for all points of a row are neighbours.
+/// The region with its edge pixels repeated outwards, columns sorted by their remainder modulo the spacing,
+/// so that the pixels under one filter weight for all points of a row are neighbours.
 struct Interleaved(Vec<[[f32; LINE]; SPACING]>);
 
 impl Interleaved {

@@ -12,13 +12,13 @@ pub const SAMPLES_MAX: usize = 6;
 /// Samples that the second pass turns and scales the probe for.
 const SHORT_LIST: usize = 32;
 
-/// How far beyond the threshold the first quarter of the points must be for the rest to be left out. That quarter is a
-/// random sample of 256 points or somewhat fewer, whose distance strays by 0.03 (one standard deviation) from that of
-/// all.
+/// How far beyond the threshold the first quarter of the points must be for the rest to be left out. That
+/// quarter is a random sample of 256 points or somewhat fewer, whose distance strays by 0.03 (one standard
+/// deviation) from that of all.
 const HOPELESS: f32 = 0.1;
 
-/// Turns of the second pass, in degrees, and changes of size: what a free hand does beyond what the finger gaps and
-/// the circle make good.
+/// Turns of the second pass, in degrees, and changes of size: what a free hand does beyond what the finger
+/// gaps and the circle make good.
 const TURNS: [f32; 7] = [-9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0];
 const SCALES: [f32; 3] = [0.95, 1.0, 1.05];
 
@@ -155,8 +155,8 @@ fn shifts(key: &Key, template: &Template) -> Vec<Protected> {
     Template::positions().map(|(dx, dy)| key.protect(&template.shifted(dx, dy))).collect()
 }
 
-/// The least distance of any probe; one that a quarter of the points already shows to be beyond `hopeless` counts with
-/// what that quarter shows.
+/// The least distance of any probe; one that a quarter of the points already shows to be beyond `hopeless`
+/// counts with what that quarter shows.
 fn least(probes: &[Protected], sample: &Protected, hopeless: f32) -> f32 {
     probes.iter().map(|probe| probe.0.distance_if_near(&sample.0, hopeless)).fold(1.0, f32::min)
 }
@@ -247,8 +247,8 @@ impl Gallery {
         }
     }
 
-    /// Forgets `member` and overwrites the templates; gives the consent that this ends. The sealed record and its key
-    /// are the caller's to delete.
+    /// Forgets `member` and overwrites the templates; gives the consent that this ends. The sealed record and
+    /// its key are the caller's to delete.
     pub fn erase(&mut self, member: MemberId) -> Option<Consent> {
         self.enrolments.remove(&member).map(|enrolment| enrolment.consent)
     }
@@ -268,8 +268,8 @@ impl Gallery {
         }
     }
 
-    /// Looks for the palm of `probe` among all members, each by its closest sample. When the hand as it lies matches
-    /// nobody, it is turned and scaled and compared with the closest few again.
+    /// Looks for the palm of `probe` among all members, each by its closest sample. When the hand as it lies
+    /// matches nobody, it is turned and scaled and compared with the closest few again.
     #[must_use]
     pub fn search(&self, probe: &Probe<'_>) -> Outcome {
         let hopeless = self.thresholds.accept + HOPELESS;
@@ -291,7 +291,8 @@ impl Gallery {
         )
     }
 
-    /// Largest and smallest distance matter here only; they are not told, as scores would help an attacker climb.
+    /// Largest and smallest distance matter here only; they are not told, as scores would help an attacker
+    /// climb.
     fn decide(&self, distances: impl Iterator<Item = (f32, MemberId)>) -> Outcome {
         let mut best: Option<(f32, MemberId)> = None;
         let mut second = 1.0;

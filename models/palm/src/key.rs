@@ -8,9 +8,9 @@ use crate::region::POINTS;
 
 const POINT_COUNT: usize = POINTS * POINTS;
 
-/// The secret of one deployment. Templates transformed with different keys cannot be compared, so a new key makes all
-/// old templates worthless and two store groups cannot be linked. Who has the key can undo the transform: at rest,
-/// templates are encrypted as well.
+/// The secret of one deployment. Templates transformed with different keys cannot be compared, so a new key
+/// makes all old templates worthless and two store groups cannot be linked. Who has the key can undo the
+/// transform: at rest, templates are encrypted as well.
 pub struct Key {
     /// Where each point goes.
     order: Zeroizing<Vec<u16>>,

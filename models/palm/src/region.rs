@@ -1,5 +1,5 @@
-//! Where the palm is: the largest circle inside the hand gives place and size, the gaps between the fingers the
-//! direction.
+//! Where the palm is: the largest circle inside the hand gives place and size, the gaps between the fingers
+//! the direction.
 
 use zeroize::Zeroizing;
 
@@ -103,7 +103,8 @@ pub struct Palm {
     guided: bool,
 }
 
-/// The part of a palm that is compared, upright and in standard size. Its pixels are overwritten when it is dropped.
+/// The part of a palm that is compared, upright and in standard size. Its pixels are overwritten when it is
+/// dropped.
 pub struct Region {
     pub(crate) pixels: Zeroizing<Vec<f32>>,
     /// One bit a code point, row by row: it lies on the hand and is not glare.
@@ -160,8 +161,8 @@ impl Palm {
         self.turn
     }
 
-    /// Whether the fingers could not be told apart, so that the hand is taken to point straight up, as a hand rest
-    /// makes it.
+    /// Whether the fingers could not be told apart, so that the hand is taken to point straight up, as a hand
+    /// rest makes it.
     #[must_use]
     pub fn assumed_upright(&self) -> bool {
         self.guided
@@ -278,8 +279,9 @@ fn fill_holes(hand: &mut [bool], columns: usize, rows: usize) {
     }
 }
 
-/// For each block its distance to the nearest one that is not hand, in blocks: the 5-7-11 chamfer metric in two
-/// passes, at most 2 % from the Euclidean distance (G. Borgefors, 1986). Outside the picture is background.
+/// For each block its distance to the nearest one that is not hand, in blocks: the 5-7-11 chamfer metric in
+/// two passes, at most 2 % from the Euclidean distance (G. Borgefors, 1986). Outside the picture is
+/// background.
 fn distance_to_background(hand: &[bool], columns: usize, rows: usize) -> Vec<f32> {
     const FORWARD: [(isize, isize, u32); 8] = [
         (-1, 0, 5),
@@ -314,7 +316,8 @@ fn distance_to_background(hand: &[bool], columns: usize, rows: usize) -> Vec<f32
     distance.into_iter().map(|fifths| fifths as f32 / 5.0).collect()
 }
 
-/// The middle of the blocks that are nearly as deep in the hand as the deepest one: steadier than that one alone.
+/// The middle of the blocks that are nearly as deep in the hand as the deepest one: steadier than that one
+/// alone.
 fn deepest_place(distance: &[f32], columns: usize, deepest: f32) -> [f32; 2] {
     let (mut sum, mut weight) = ([0.0, 0.0], 0.0);
     for (index, depth) in distance.iter().enumerate() {
@@ -326,8 +329,8 @@ fn deepest_place(distance: &[f32], columns: usize, deepest: f32) -> [f32; 2] {
     [sum[0] / weight * BLOCK as f32, sum[1] / weight * BLOCK as f32]
 }
 
-/// The direction of the middle one of three neighbouring gaps between four fingers, as the mean over the circles
-/// around the palm on which they show; `None` when no circle shows them.
+/// The direction of the middle one of three neighbouring gaps between four fingers, as the mean over the
+/// circles around the palm on which they show; `None` when no circle shows them.
 fn finger_direction(centre: [f32; 2], radius: f32, on_hand: impl Fn(f32, f32) -> bool) -> Option<f32> {
     let (mut sum, mut count) = (0.0, 0u8);
     for tenth in 12..=20u8 {
@@ -345,8 +348,8 @@ fn finger_direction(centre: [f32; 2], radius: f32, on_hand: impl Fn(f32, f32) ->
     (count > 0).then(|| (sum / f32::from(count)).to_radians())
 }
 
-/// The middle of three narrow gaps with fingers between and beside them, in degrees from straight up; the three that
-/// lie closest together when there are more, and only those within 60 degrees of straight up.
+/// The middle of three narrow gaps with fingers between and beside them, in degrees from straight up; the
+/// three that lie closest together when there are more, and only those within 60 degrees of straight up.
 fn middle_gap(circle: &[bool; 360]) -> Option<f32> {
     const GAP: std::ops::RangeInclusive<usize> = 2..=35;
     const FINGER: std::ops::RangeInclusive<usize> = 5..=45;

@@ -1,4 +1,5 @@
-//! Enrolments at rest: AES-256-GCM with a key for each record, which is itself sealed by the deployment's key.
+//! Enrolments at rest: AES-256-GCM with a key for each record, which is itself sealed by the deployment's
+//! key.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::SecureRandom;
@@ -15,8 +16,8 @@ const KEY_LEN: usize = 32;
 const HEAD_LEN: usize = 16 + 8 + 4 + 8 + 8 + 1;
 const SAMPLE_LEN: usize = 4 * WORDS * 8;
 
-/// One member's enrolment as it is stored, in two parts. Keep them in two tables and leave the keys out of backups:
-/// deleting the key then erases the record everywhere.
+/// One member's enrolment as it is stored, in two parts. Keep them in two tables and leave the keys out of
+/// backups: deleting the key then erases the record everywhere.
 pub struct SealedRecord {
     /// The record's own key, sealed.
     pub key: Vec<u8>,

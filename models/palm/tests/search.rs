@@ -1,5 +1,5 @@
-//! Enrolment, search and erasure with synthetic palms. The error rates printed here are of synthetic palms and promise
-//! nothing about real ones.
+//! Enrolment, search and erasure with synthetic palms. The error rates printed here are of synthetic palms
+//! and promise nothing about real ones.
 
 mod synthetic;
 

@@ -60,7 +60,8 @@ impl Hand {
             let (column, row) = (index % MAP / 5, index / MAP / 5);
             *value *= grain[row * 128 + column];
         }
-        // Main vessels climb from the wrist to the fingers and branch; lengths and widths as share of the palm.
+        // Main vessels climb from the wrist to the fingers and branch; lengths and widths as share of the
+        // palm.
         for _ in 0..random.random_range(7..10) {
             let from = [random.random_range(-0.9..0.9), random.random_range(0.7..1.1)];
             vein(&mut map, &mut random, from, -1.57, 0.040, 2.2, 0);
