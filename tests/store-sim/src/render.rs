@@ -100,7 +100,7 @@ impl Renderer {
             }
         }
 
-        let mut random = ChaCha8Rng::seed_from_u64(look_seed ^ 0x6e6f_6973_65);
+        let mut random = ChaCha8Rng::seed_from_u64(look_seed ^ 0x006e_6f69_7365);
         let noise = (0..NOISE + width * 3)
             .map(|_| {
                 // Four uniform values sum to a near-normal one of variance 1/3.

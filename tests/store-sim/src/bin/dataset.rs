@@ -214,8 +214,8 @@ fn act(figure: &Figure, position: [f64; 2], heading: f64, target: Option<[f64; 3
         }
     }
     let mut body = Body::pose(figure, position, heading, stride, reach);
-    for side in 0..2 {
-        if held[side] {
+    for (side, held) in held.into_iter().enumerate() {
+        if held {
             let largest = if dice.chance(0.12) { 0.42 } else { 0.2 };
             let size = [0; 3].map(|_| dice.between(0.03, largest));
             let colour = [0; 3].map(|_| dice.between(10.0, 245.0) as u8);

@@ -98,12 +98,14 @@ impl Scene {
         for (block, surface) in &self.blocks {
             let [left, top, right, bottom] = extent(camera, block).unwrap_or([0, 0, width, height]);
             for row in top..bottom.min(height) {
-                for pixel in row * width + left..row * width + right.min(width) {
-                    let Some(hit) = block.hit(eye, rays[pixel]) else { continue };
+                let start = row * width;
+                let line = &rays[start + left.min(width)..start + right.min(width)];
+                for (pixel, &ray) in (start + left..).zip(line) {
+                    let Some(hit) = block.hit(eye, ray) else { continue };
                     if hit.distance >= still.depth[pixel] {
                         continue;
                     }
-                    let point = add(eye, scale(rays[pixel], hit.distance));
+                    let point = add(eye, scale(ray, hit.distance));
                     let light = self.light(point, hit.normal) * self.shade_in_shelf(point);
                     still.depth[pixel] = hit.distance;
                     still.floor[pixel] = false;

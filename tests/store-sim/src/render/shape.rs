@@ -7,7 +7,6 @@ pub type Vec3 = [f32; 3];
 /// A cylinder with round ends, seen from one fixed point, perhaps squashed: points are compared after `squash`.
 #[derive(Clone, Copy, Debug)]
 pub struct Capsule {
-    start: Vec3,
     axis: Vec3,
     radius: f32,
     /// Rows of the map into the space where the capsule is round; `None` is the identity.
@@ -49,7 +48,7 @@ impl Capsule {
         let eye_along = dot(axis, eye);
         let side_constant =
             axis_square * dot(eye, eye) - eye_along * eye_along - radius * radius * axis_square;
-        Self { start, axis, radius, squash, eye, axis_square, eye_along, side_constant }
+        Self { axis, radius, squash, eye, axis_square, eye_along, side_constant }
     }
 
     /// Where a ray from the eye first meets it.
@@ -87,13 +86,13 @@ impl Capsule {
         (distance > 0.0).then(|| self.answer(distance, add(eye, scale(ray, distance))))
     }
 
-    /// The start in the capsule's own space, for tests of where the eye is.
+    /// Whether the eye is inside.
     #[must_use]
     pub fn holds_eye(&self) -> bool {
         let along =
             if self.axis_square > 0.0 { (self.eye_along / self.axis_square).clamp(0.0, 1.0) } else { 0.0 };
         let away = subtract(self.eye, scale(self.axis, along));
-        dot(away, away) <= self.radius * self.radius && self.start.iter().all(|value| value.is_finite())
+        dot(away, away) <= self.radius * self.radius
     }
 
     fn answer(&self, distance: f32, outward: Vec3) -> Hit {
