@@ -1,6 +1,9 @@
 //! A simulated store day: the world moves the devices, the services do the rest, and the table compares.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,9 +23,9 @@ use crate::services::{Files, Services};
 
 /// How often the world moves on: its own step.
 const STEP: Duration = Duration::from_millis(50);
-/// How long after the last shopper left sessions may still settle: a review waits ten minutes for a person, then
+/// How long after the last shopper left sessions may still settle: a review waits two minutes for a person, then
 /// nobody is charged for it.
-const SETTLING_MAX: Millis = Millis(11 * 60 * 1000);
+const SETTLING_MAX: Millis = Millis(3 * 60 * 1000);
 /// How long the services may need before the first shopper comes, to open devices and learn the shelves' levels.
 const OPENING: Millis = Millis(2_000);
 
@@ -33,6 +36,9 @@ pub struct Plan {
     pub world: Options,
     /// Where the services find their files.
     pub files: Files,
+    /// Folder for what explains a wrong receipt: the truth (`truth.json`) and everything said on the bus
+    /// (`bus.jsonl`); the ledger lies in the state folder.
+    pub trace: Option<PathBuf>,
 }
 
 /// What the box hears on the bus: the chain's side of receipts, and what the table needs.
@@ -81,6 +87,7 @@ async fn live_through(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Re
     let mut services =
         Services::start(&world, opened, &devices, plan.files.clone(), bus.clone(), clock.clone())?;
     let mut faults = Faults::new(&world);
+    let mut trace = plan.trace.as_deref().map(|folder| Trace::start(folder, &bus)).transpose()?;
     let mut told = plan.world.start;
     let mut finished: Option<Instant> = None;
     loop {
@@ -90,11 +97,16 @@ async fn live_through(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Re
         faults.carry_out(now, &mut services, &world, &mut devices, &bus)?;
         services.check().await?;
         listener.listen(&bus);
+        if let Some(trace) = &mut trace {
+            trace.write().context("cannot write the trace")?;
+        }
         if now.since(told) >= Millis::from_seconds(30) {
             told = now;
             progress(&line(&world, &listener, started.elapsed(), now.since(plan.world.start)));
         }
         if world.finished() {
+            // Nobody is left to look at.
+            devices.stop_cameras();
             let since = *finished.get_or_insert(now);
             if listener.all_settled(&world) || now.since(since) > SETTLING_MAX {
                 break;
@@ -102,9 +114,42 @@ async fn live_through(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Re
         }
     }
     let simulated = clock.now().since(plan.world.start);
+    if let Some(trace) = trace {
+        trace.end(&world).context("cannot write the truth")?;
+    }
     services.stop().await?;
     listener.listen(&bus);
     Ok(listener.table(&world, &devices, simulated, started.elapsed()))
+}
+
+/// Writes down what explains a wrong receipt.
+struct Trace {
+    folder: PathBuf,
+    all: Subscription,
+    file: BufWriter<File>,
+}
+
+impl Trace {
+    fn start(folder: &Path, bus: &Bus) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let path = folder.join("bus.jsonl");
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { folder: folder.to_owned(), all: bus.subscribe("#"), file: BufWriter::new(file) })
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        while let Some(message) = self.all.try_recv() {
+            let body = String::from_utf8_lossy(&message.payload);
+            writeln!(self.file, "{{\"topic\":\"{}\",\"message\":{body}}}", message.topic)?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self, world: &World) -> anyhow::Result<()> {
+        self.file.flush()?;
+        let truth = File::create(self.folder.join("truth.json"))?;
+        Ok(serde_json::to_writer(BufWriter::new(truth), world.truth())?)
+    }
 }
 
 /// One line for people who wait.

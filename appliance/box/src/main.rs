@@ -55,6 +55,9 @@ struct StoreArguments {
     /// Keep ledger and outboxes in this folder instead of a temporary one.
     #[arg(long)]
     state: Option<PathBuf>,
+    /// Write the truth and everything said on the bus into this folder, to explain a wrong receipt.
+    #[arg(long)]
+    trace: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -80,6 +83,7 @@ fn one_day(store: &StoreArguments, json: Option<&Path>) -> anyhow::Result<()> {
             models: models_dir(),
             onnxruntime: recognition::library_path()?,
         },
+        trace: store.trace.clone(),
     };
     let table = day::run(&plan, &mut |line| {
         // A closed standard error is no reason to stop.
