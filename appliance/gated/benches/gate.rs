@@ -1,0 +1,156 @@
+//! How long the gate takes: from the reader's report to the driven unlock line over the whole service, to verify an
+//! entry code, to find a code in a camera's picture.
+
+use std::time::Duration;
+
+use divan::Bencher;
+use engine::admission::issue::{Device, Issuer, Terms};
+use engine::admission::{Admission, GroupKey, Issuers, PartyEntry, Settings, UntrustedClock};
+use engine::message::GateView;
+use engine::time::{Instant, Millis};
+use engine::units::{LaneId, MemberHandle};
+use gated::decode::decode;
+use image::{GrayImage, Luma};
+use runtime::bus::Bus;
+use runtime::clock::Clock;
+use turnstile::Line;
+use zxingcpp::{BarcodeCreator, BarcodeFormat, BarcodeWriter};
+
+const START: Instant = Instant(1_795_305_600_000);
+/// Shoppers of the latency figure.
+const SHOPPERS: u64 = 1_000;
+
+fn main() {
+    print_latency();
+    divan::main();
+}
+
+fn issuer() -> Issuer {
+    Issuer::new(1, 77, &[1; 32])
+}
+
+fn settings() -> Settings {
+    let mut issuers = Issuers::default();
+    issuers.install(1, issuer().public_key());
+    Settings {
+        store_group: 77,
+        issuers,
+        group_key: Some(GroupKey([9; 32])),
+        untrusted_clock: UntrustedClock::Refuse,
+        party: PartyEntry::CountIn,
+    }
+}
+
+fn terms(member: u64) -> Terms {
+    Terms { validity: 1000, ..Terms::single(MemberHandle(member), START.before(Millis(60_000))) }
+}
+
+fn phone(member: u64) -> Device {
+    issuer().device(&terms(member), &[7; 32])
+}
+
+/// Simulated devices and virtual time between the shoppers; the path itself runs and is measured in real time.
+#[expect(clippy::print_stdout, reason = "the figure is what the benchmark is for")]
+fn print_latency() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let mut latencies = runtime.block_on(latencies());
+    latencies.sort_unstable();
+    let at = |share: usize| latencies[(latencies.len() - 1) * share / 1000];
+    println!(
+        "reader report to unlock line, whole service path, {} entries: p50 {} us, p99 {} us, p99.9 {} us\n\
+         (to hold: p99 2000)",
+        latencies.len(),
+        at(500),
+        at(990),
+        at(999),
+    );
+}
+
+async fn latencies() -> Vec<u32> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, turnstile) = turnstile::sim::Sim::new();
+    let (_, scanner) = qr_scanner::sim::Sim::new();
+    let (open_turnstile, open_scanner) = (turnstile.clone(), scanner.clone());
+    let lane = gated::Lane {
+        id: LaneId::from("entry-1"),
+        takes_entries: true,
+        entry_is_a: true,
+        turnstile: Box::new(move || open_turnstile.open()),
+        scanner: Some(Box::new(move || open_scanner.open())),
+    };
+    let settings = gated::Settings {
+        state: folder.path().join("gated.db"),
+        admission: settings(),
+        sender: gated::SERVICE.to_owned(),
+    };
+    let (bus, clock) = (Bus::local(), Clock::starting_at(START));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut views = bus.subscribe("stile/gate/view/#");
+    let service = tokio::spawn(gated::run(settings, vec![lane], bus.clone(), clock.clone(), stopped));
+    let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
+    wait(100).await;
+    let mut latencies = Vec::new();
+    for member in 1..=SHOPPERS {
+        scanner.show(phone(member).show(clock.now(), 0).as_bytes());
+        wait(400).await;
+        turnstile.set(Line::PassageA, true);
+        wait(150).await;
+        turnstile.set(Line::PassageA, false);
+        wait(50).await;
+        if member % 200 == 0 {
+            let newest = std::iter::from_fn(|| views.try_recv()).last().expect("a view");
+            let view: GateView = newest.parse().expect("a gate view");
+            latencies.extend(&view.latency_us[view.latency_us.len() - 200..]);
+        }
+    }
+    let _ = stop.send(true);
+    service.await.expect("the service does not panic").expect("the service ends well");
+    latencies
+}
+
+/// Digits to grant, profile D: the design's floor is 0.2 ms.
+#[divan::bench]
+fn verify_profile_d(bencher: Bencher) {
+    let code = phone(1).show(START, 0);
+    bencher
+        .with_inputs(|| Admission::new(settings()))
+        .bench_local_values(|mut admission| admission.check(START, true, code.as_bytes()).expect("admitted"));
+}
+
+/// Digits to grant, profile W.
+#[divan::bench]
+fn verify_profile_w(bencher: Bencher) {
+    let code = issuer().wallet_pass(&terms(1), 42, &GroupKey([9; 32])).show(START);
+    bencher
+        .with_inputs(|| Admission::new(settings()))
+        .bench_local_values(|mut admission| admission.check(START, true, code.as_bytes()).expect("admitted"));
+}
+
+/// A picture of 1280 x 720 with an entry code of profile D at 4 pixels a module.
+#[divan::bench]
+fn decode_camera_picture(bencher: Bencher) {
+    let mut creator = BarcodeCreator::new(BarcodeFormat::QRCode);
+    creator.set_options("version=10,ecLevel=M");
+    let drawn = creator.from_str(phone(1).show(START, 0)).expect("a code");
+    let drawn = drawn.to_image_with(&BarcodeWriter::new().scale(4).add_quiet_zones(true)).expect("drawn");
+    let code =
+        GrayImage::from_raw(drawn.width() as u32, drawn.height() as u32, drawn.data()).expect("pixels");
+    let mut picture = GrayImage::from_pixel(1280, 720, Luma([180]));
+    image::imageops::overlay(&mut picture, &code, 500, 200);
+    bencher.bench_local(|| {
+        let codes = decode(&picture).expect("decodes");
+        assert_eq!(codes.len(), 1);
+        codes
+    });
+}
+
+/// The same picture with nothing in it: the whole ladder in vain.
+#[divan::bench]
+fn decode_empty_camera_picture(bencher: Bencher) {
+    let picture = GrayImage::from_fn(1280, 720, |x, y| Luma([(x / 7 * 13 + y / 5 * 29) as u8]));
+    bencher.bench_local(|| decode(&picture).expect("decodes"));
+}
