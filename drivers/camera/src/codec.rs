@@ -91,8 +91,8 @@ pub fn encode_grey(picture: &Rgb) -> Vec<u8> {
 ///
 /// # Errors
 ///
-/// [`Error::Side`], [`Error::Length`], [`Error::Truncated`], [`Error::Picture`] or [`Error::Jpeg`], each naming the
-/// sizes, when the bytes are not such a frame.
+/// [`Error::Side`], [`Error::Length`], [`Error::Truncated`], [`Error::Picture`] or [`Error::Jpeg`], each naming
+/// the sizes, when the bytes are not such a frame.
 pub fn decode(frame: &Frame) -> Result<Rgb, Error> {
     let mut picture = Rgb { width: 0, height: 0, data: Vec::new() };
     decode_into(frame, &mut picture)?;

@@ -203,7 +203,7 @@ pub trait Camera: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Disconnected`] at once while the device is gone. The next call tries to open it again, so a caller
-    /// waits between calls.
+    /// [`Error::Disconnected`] at once while the device is gone. The next call tries to open it again, so a
+    /// caller waits between calls.
     fn next_frame(&mut self) -> impl Future<Output = Result<Frame, Error>> + Send;
 }

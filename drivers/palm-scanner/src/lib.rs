@@ -108,8 +108,8 @@ pub trait PalmScanner: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::NotArmed`] before [`PalmScanner::arm`], [`Error::BadFrame`] once for each frame that arrived damaged,
-    /// [`Error::Disconnected`] when the device goes away.
+    /// [`Error::NotArmed`] before [`PalmScanner::arm`], [`Error::BadFrame`] once for each frame that arrived
+    /// damaged, [`Error::Disconnected`] when the device goes away.
     fn next_frame(&mut self) -> impl Future<Output = Result<Frame, Error>> + Send;
 
     /// Shows `signal` on the light ring until the next one.

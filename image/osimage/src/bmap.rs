@@ -148,7 +148,8 @@ impl Bmap {
         let mut xml = format!(
             "<?xml version=\"1.0\" ?>\n<bmap version=\"2.0\">\n    <ImageSize> {} </ImageSize>\n    \
              <BlockSize> {} </BlockSize>\n    <BlocksCount> {blocks} </BlocksCount>\n    \
-             <MappedBlocksCount> {mapped} </MappedBlocksCount>\n    <ChecksumType> sha256 </ChecksumType>\n    \
+             <MappedBlocksCount> {mapped} </MappedBlocksCount>\n    \
+             <ChecksumType> sha256 </ChecksumType>\n    \
              <BmapFileChecksum> {NO_HASH} </BmapFileChecksum>\n    <BlockMap>\n",
             self.image_size, self.block_size
         );

@@ -151,7 +151,7 @@ pub enum GptError {
     },
     /// A checksum does not match.
     #[error(
-        "{copy} partition table is damaged: checksum of its {part} is {found:#010x} instead of {expected:#010x}"
+        "{copy} partition table is damaged: checksum of its {part} is {found:#010x}, not {expected:#010x}"
     )]
     Checksum {
         /// Which copy.

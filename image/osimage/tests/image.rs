@@ -299,7 +299,8 @@ fn the_block_map_covers_tables_contents_and_the_start_of_what_is_empty() {
 fn a_block_map_of_bmaptool_is_read() {
     // The form that bmaptool 3.6 writes, with its comment and spaces; hashes of 8192 zero bytes and of 512.
     let template = "<?xml version=\"1.0\" ?>\n<!-- This file contains the block map for an image file -->\n\n\
-        <bmap version=\"2.0\">\n    <!-- Image size in bytes: 16.5 KiB -->\n    <ImageSize> 16896 </ImageSize>\n\n\
+        <bmap version=\"2.0\">\n    <!-- Image size in bytes: 16.5 KiB -->\n    \
+        <ImageSize> 16896 </ImageSize>\n\n\
         <BlockSize> 4096 </BlockSize>\n    <BlocksCount> 5 </BlocksCount>\n\n\
         <MappedBlocksCount> 3     </MappedBlocksCount>\n    <ChecksumType> sha256 </ChecksumType>\n\n\
         <BmapFileChecksum> HASH </BmapFileChecksum>\n    <BlockMap>\n\

@@ -68,7 +68,7 @@ pub enum EnrolError {
         found: usize,
     },
     /// Too little of a sample can be compared.
-    #[error("sample {sample} covers {} % of the region, {} % are needed", (coverage * 100.0) as u32, (COVERAGE_MIN * 100.0) as u32)]
+    #[error("sample {sample} covers {coverage:.2} of the region, {COVERAGE_MIN} are needed")]
     Coverage {
         /// Its index.
         sample: usize,

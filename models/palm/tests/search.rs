@@ -84,7 +84,8 @@ fn synthetic_palms_of_one_hand_are_closer_than_those_of_two() {
     let worst = genuine.iter().copied().fold(0.0, f32::max);
     let closest = impostor.iter().copied().fold(1.0, f32::min);
     println!(
-        "synthetic: EER {:.2} % at {line}; genuine mean {:.3} worst {worst:.3}; impostor mean {:.3} closest {closest:.3}; {} and {} pairs",
+        "synthetic: EER {:.2} % at {line}; genuine mean {:.3} worst {worst:.3}; \
+         impostor mean {:.3} closest {closest:.3}; {} and {} pairs",
         rate * 100.0,
         mean(&genuine),
         mean(&impostor),
