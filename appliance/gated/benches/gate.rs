@@ -1,5 +1,5 @@
-//! How long the gate takes: from the reader's report to the driven unlock line over the whole service, to verify an
-//! entry code, to find a code in a camera's picture.
+//! How long the gate takes: from the reader's report to the driven unlock line over the whole service, to
+//! verify an entry code, to find a code in a camera's picture.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ fn phone(member: u64) -> Device {
     issuer().device(&terms(member), &[7; 32])
 }
 
-/// Simulated devices and virtual time between the shoppers; the path itself runs and is measured in real time.
+/// Simulated devices and virtual time between the shoppers; the path itself runs and is measured in real
+/// time.
 #[expect(clippy::print_stdout, reason = "the figure is what the benchmark is for")]
 fn print_latency() {
     let runtime = tokio::runtime::Builder::new_current_thread()
