@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 
 use engine::floor::camera::CameraModel;
 use engine::message::{
-    Candidate, CartLine, DenyReason, FloorView, GateStatus, GateView, Hand, Health, HealthState, Notice, Person,
-    Receipt, ReceiptLine, Review, SessionState, SessionView, StaffCall, StoreView, topic,
+    Candidate, CartLine, DenyReason, FloorView, GateStatus, GateView, Hand, Health, HealthState, Notice,
+    Person, Receipt, ReceiptLine, Review, SessionState, SessionView, StaffCall, StoreView, topic,
 };
 use engine::store::{Camera, Gondola, Lane, Product, StoreMap};
 use engine::units::{CameraId, Currency, Mass, MemberHandle, MessageId, Money, PlateId, TrackId};
@@ -28,7 +28,11 @@ fn won(minor: i64) -> Money {
 }
 
 fn map() -> StoreMap {
-    let gondola = |id: u16, x: f64, y: f64, w: f64, h: f64| Gondola { id, footprint: [x, y, x + w, y + h], height: 1.6 };
+    let gondola = |id: u16, x: f64, y: f64, w: f64, h: f64| Gondola {
+        id,
+        footprint: [x, y, x + w, y + h],
+        height: 1.6,
+    };
     let camera = |id: u16, x: f64, y: f64| {
         let model = CameraModel::looking_at([320, 192], 1.9, [x, y, 3.0], [x, y, 0.0], [0.0, 1.0, 0.0]);
         Camera { id: CameraId(id), model }
@@ -53,8 +57,14 @@ fn map() -> StoreMap {
         ],
         lanes: vec![lane("entry-1", 2.0, true), lane("entry-2", 3.6, true), lane("exit-1", 9.0, false)],
         cameras: vec![
-            camera(1, 1.5, 1.6), camera(2, 4.5, 1.6), camera(3, 7.5, 1.6), camera(4, 10.2, 1.6),
-            camera(5, 0.9, 6.6), camera(6, 3.5, 6.6), camera(7, 6.3, 6.6), camera(8, 9.8, 6.6),
+            camera(1, 1.5, 1.6),
+            camera(2, 4.5, 1.6),
+            camera(3, 7.5, 1.6),
+            camera(4, 10.2, 1.6),
+            camera(5, 0.9, 6.6),
+            camera(6, 3.5, 6.6),
+            camera(7, 6.3, 6.6),
+            camera(8, 9.8, 6.6),
         ],
         plates: Vec::new(),
         products: PRODUCTS
@@ -99,27 +109,58 @@ fn store_view(now: engine::time::Instant) -> StoreView {
     StoreView {
         at: now,
         sessions: vec![
-            session("visit/100231", &[11], SessionState::Shopping, 312, vec![line(0, 1, 0.998), line(1, 2, 0.93), line(4, 1, 0.71)]),
+            session(
+                "visit/100231",
+                &[11],
+                SessionState::Shopping,
+                312,
+                vec![line(0, 1, 0.998), line(1, 2, 0.93), line(4, 1, 0.71)],
+            ),
             session("visit/100232", &[12], SessionState::Shopping, 205, vec![line(6, 1, 0.99)]),
             session("visit/100233", &[13, 14], SessionState::Shopping, 48, Vec::new()),
-            session("visit/100230", &[], SessionState::InReview, 640, vec![line(3, 2, 0.97), line(5, 1, 0.55)]),
+            session(
+                "visit/100230",
+                &[],
+                SessionState::InReview,
+                640,
+                vec![line(3, 2, 0.97), line(5, 1, 0.55)],
+            ),
         ],
         reviews: vec![
-            review("cartd/81", 74, PlateId { gondola: 3, shelf: 2, plate: 4 }, -131.4, vec![
-                candidate(Some("visit/100230"), 5, 1, 0.55),
-                candidate(Some("visit/100232"), 5, 1, 0.38),
-            ]),
-            review("cartd/83", 21, PlateId { gondola: 1, shelf: 4, plate: 0 }, 46.2, vec![
-                candidate(Some("visit/100231"), 4, -1, 0.62),
-                Candidate { session: None, items: Vec::new(), probability: 0.29 },
-            ]),
+            review(
+                "cartd/81",
+                74,
+                PlateId { gondola: 3, shelf: 2, plate: 4 },
+                -131.4,
+                vec![
+                    candidate(Some("visit/100230"), 5, 1, 0.55),
+                    candidate(Some("visit/100232"), 5, 1, 0.38),
+                ],
+            ),
+            review(
+                "cartd/83",
+                21,
+                PlateId { gondola: 1, shelf: 4, plate: 0 },
+                46.2,
+                vec![
+                    candidate(Some("visit/100231"), 4, -1, 0.62),
+                    Candidate { session: None, items: Vec::new(), probability: 0.29 },
+                ],
+            ),
         ],
         settled: 128,
         ..StoreView::default()
     }
 }
 
-fn gate(now: engine::time::Instant, lane: &str, status: GateStatus, notice: Notice, entries: u64, exits: u64) -> GateView {
+fn gate(
+    now: engine::time::Instant,
+    lane: &str,
+    status: GateStatus,
+    notice: Notice,
+    entries: u64,
+    exits: u64,
+) -> GateView {
     GateView {
         lane: lane.into(),
         at: now,
@@ -167,32 +208,39 @@ fn receipts(bus: &Bus, now: engine::time::Instant) {
         let product = &PRODUCTS[index as usize % PRODUCTS.len()];
         let settled = engine::time::Instant(now.0 - (9 - index) * 83_000);
         let quantity = 1 + (index % 3) as u32;
-        bus.publish(topic::RECEIPT, &Receipt {
-            id: MessageId(format!("cartd/{}", 40 + index)),
-            session: format!("visit/1002{}", 20 + index).as_str().into(),
-            member: (index != 4).then_some(MemberHandle(0x9e37_79b9 * (index + 1))),
-            entered: settled,
-            left: settled,
-            settled,
-            lines: vec![ReceiptLine {
-                product: product.0.into(),
-                quantity,
-                price: won(product.3),
-                confidence: 0.99,
-                evidence: vec!["cartd/3".into()],
-            }],
-            total: won(product.3 * i64::from(quantity)),
-        });
+        bus.publish(
+            topic::RECEIPT,
+            &Receipt {
+                id: MessageId(format!("cartd/{}", 40 + index)),
+                session: format!("visit/1002{}", 20 + index).as_str().into(),
+                member: (index != 4).then_some(MemberHandle(0x9e37_79b9 * (index + 1))),
+                entered: settled,
+                left: settled,
+                settled,
+                lines: vec![ReceiptLine {
+                    product: product.0.into(),
+                    quantity,
+                    price: won(product.3),
+                    confidence: 0.99,
+                    evidence: vec!["cartd/3".into()],
+                }],
+                total: won(product.3 * i64::from(quantity)),
+            },
+        );
     }
 }
 
 fn health(bus: &Bus, now: engine::time::Instant) {
     let devices = [
-        ("gated", "service", HealthState::Up, ""), ("gated", "scanner-1", HealthState::Up, ""),
-        ("gated", "turnstile-1", HealthState::Up, ""), ("cartd", "service", HealthState::Up, ""),
+        ("gated", "service", HealthState::Up, ""),
+        ("gated", "scanner-1", HealthState::Up, ""),
+        ("gated", "turnstile-1", HealthState::Up, ""),
+        ("cartd", "service", HealthState::Up, ""),
         ("cartd", "load-cells-3", HealthState::Degraded, "plate 3-2-4 jumps by 6 g"),
-        ("visiond", "camera-1", HealthState::Up, ""), ("visiond", "camera-2", HealthState::Up, ""),
-        ("visiond", "camera-8", HealthState::Down, "no frame for 12 s"), ("kiosk", "scanner", HealthState::Up, ""),
+        ("visiond", "camera-1", HealthState::Up, ""),
+        ("visiond", "camera-2", HealthState::Up, ""),
+        ("visiond", "camera-8", HealthState::Down, "no frame for 12 s"),
+        ("kiosk", "scanner", HealthState::Up, ""),
     ];
     for (service, device, state, detail) in devices {
         let view = Health {

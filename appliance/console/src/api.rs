@@ -1,4 +1,5 @@
-//! The HTTP routes. Every route of the API carries its own description, so the OpenAPI document cannot miss one.
+//! The HTTP routes. Every route of the API carries its own description, so the OpenAPI document cannot miss
+//! one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,9 +32,9 @@ const BODY_MAX: usize = 16 * 1024;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Stile console",
-    description = "The store as the box sees it. Reading needs no token: whoever reaches the address may read. \
-                   Changes need the bearer token where one is set. Money is in minor units, times are milliseconds \
-                   since the Unix epoch, lengths are metres."
+    description = "The store as the box sees it. Reading needs no token: whoever reaches the address may \
+                   read. Changes need the bearer token where one is set. Money is in minor units, times are \
+                   milliseconds since the Unix epoch, lengths are metres."
 ))]
 struct Document;
 
@@ -45,7 +46,8 @@ pub fn router(shared: Arc<Shared>) -> axum::Router {
     let (api, document) = described().split_for_parts();
     let document = document.to_json().unwrap_or_default();
     let page = |kind: &'static str, text: &'static str| {
-        get(move || async move { ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text) })
+        let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+        get(move || async move { (headers, text) })
     };
     api.route("/", get(front))
         .route("/style.css", page("text/css; charset=utf-8", include_str!("page/style.css")))
@@ -76,8 +78,8 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
 }
 
 async fn front() -> impl IntoResponse {
-    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                  img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, policy),
@@ -92,13 +94,15 @@ async fn unknown() -> Response {
 }
 
 /// Everything at once.
-#[utoipa::path(get, path = "/api/v1/snapshot", tag = "store", responses((status = 200, body = model::Snapshot)))]
+#[utoipa::path(get, path = "/api/v1/snapshot", tag = "store",
+    responses((status = 200, body = model::Snapshot)))]
 async fn snapshot(State(shared): Console) -> Json<model::Snapshot> {
     Json(shared.snapshot())
 }
 
-/// Server-sent events: first `snapshot`, then `floor`, `lanes`, `sessions`, `reviews`, `receipts`, `decisions`,
-/// `calls`, `health` and `numbers` as they change; each carries that part of the snapshot, whole.
+/// Server-sent events: first `snapshot`, then `floor`, `lanes`, `sessions`, `reviews`, `receipts`,
+/// `decisions`, `calls`, `health` and `numbers` as they change; each carries that part of the snapshot,
+/// whole.
 #[utoipa::path(get, path = "/api/v1/events", tag = "store",
     responses((status = 200, content_type = "text/event-stream", body = String)))]
 async fn events(State(shared): Console) -> impl IntoResponse {
@@ -106,19 +110,22 @@ async fn events(State(shared): Console) -> impl IntoResponse {
 }
 
 /// Who is where.
-#[utoipa::path(get, path = "/api/v1/floor", tag = "store", responses((status = 200, body = model::Floor)))]
+#[utoipa::path(get, path = "/api/v1/floor", tag = "store",
+    responses((status = 200, body = model::Floor)))]
 async fn floor(State(shared): Console) -> Json<model::Floor> {
     Json(shared.known().floor())
 }
 
 /// Gate lanes.
-#[utoipa::path(get, path = "/api/v1/lanes", tag = "store", responses((status = 200, body = [model::Lane])))]
+#[utoipa::path(get, path = "/api/v1/lanes", tag = "store",
+    responses((status = 200, body = [model::Lane])))]
 async fn lanes(State(shared): Console) -> Json<Vec<model::Lane>> {
     Json(shared.known().lanes())
 }
 
 /// Visits with their carts.
-#[utoipa::path(get, path = "/api/v1/sessions", tag = "store", responses((status = 200, body = [model::Session])))]
+#[utoipa::path(get, path = "/api/v1/sessions", tag = "store",
+    responses((status = 200, body = [model::Session])))]
 async fn sessions(State(shared): Console) -> Json<Vec<model::Session>> {
     Json(shared.known().sessions())
 }
@@ -152,7 +159,8 @@ async fn receipts(
 }
 
 /// Shelf events that wait for a person, oldest first.
-#[utoipa::path(get, path = "/api/v1/reviews", tag = "reviews", responses((status = 200, body = [model::Review])))]
+#[utoipa::path(get, path = "/api/v1/reviews", tag = "reviews",
+    responses((status = 200, body = [model::Review])))]
 async fn reviews(State(shared): Console) -> Json<Vec<model::Review>> {
     Json(shared.known().reviews())
 }
@@ -164,8 +172,8 @@ async fn decisions(State(shared): Console) -> Json<Vec<model::Decision>> {
     Json(shared.known().decisions())
 }
 
-/// Decides a review. The answer says that it is on its way; it counts once `stored` is true, and until then the
-/// console repeats it. Should the console die before, the review stays in the queue.
+/// Decides a review. The answer says that it is on its way; it counts once `stored` is true, and until then
+/// the console repeats it. Should the console die before, the review stays in the queue.
 #[utoipa::path(post, path = "/api/v1/decisions", tag = "reviews", request_body = model::DecisionRequest,
     responses((status = 202, body = model::Decision), (status = 401, body = model::Problem),
         (status = 403, body = model::Problem), (status = 415, body = model::Problem),
@@ -182,7 +190,8 @@ async fn decide(State(shared): Console, body: Bytes) -> Response {
 }
 
 /// Staff calls: those open, and those closed in the last minute, oldest first.
-#[utoipa::path(get, path = "/api/v1/staff-calls", tag = "staff", responses((status = 200, body = [model::Call])))]
+#[utoipa::path(get, path = "/api/v1/staff-calls", tag = "staff",
+    responses((status = 200, body = [model::Call])))]
 async fn calls(State(shared): Console) -> Json<Vec<model::Call>> {
     let now = shared.clock.now();
     Json(shared.known().calls(now))
@@ -215,7 +224,8 @@ async fn answer(State(shared): Console, body: Bytes) -> Response {
 }
 
 /// Devices and services.
-#[utoipa::path(get, path = "/api/v1/health", tag = "store", responses((status = 200, body = [model::Health])))]
+#[utoipa::path(get, path = "/api/v1/health", tag = "store",
+    responses((status = 200, body = [model::Health])))]
 async fn health(State(shared): Console) -> Json<Vec<model::Health>> {
     Json(shared.known().health())
 }
@@ -236,7 +246,8 @@ async fn metrics_text(State(shared): Console) -> Response {
 }
 
 /// Whether the console serves. The store's own health is `/api/v1/health`.
-#[utoipa::path(get, path = "/healthz", tag = "machine", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/healthz", tag = "machine",
+    responses((status = 200, body = String)))]
 async fn healthz() -> &'static str {
     "ok"
 }
@@ -262,7 +273,9 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, model::Problem> {
         let field = if path == "." { quoted(&cause).unwrap_or("body").to_owned() } else { path };
         model::Problem { error: format!("{field}: {cause}"), field: Some(field) }
     })?;
-    reader.end().map_err(|error| model::Problem { error: format!("body: {error}"), field: Some("body".into()) })?;
+    reader
+        .end()
+        .map_err(|error| model::Problem { error: format!("body: {error}"), field: Some("body".into()) })?;
     Ok(value)
 }
 
@@ -297,21 +310,24 @@ fn follow(shared: Arc<Shared>) -> impl Stream<Item = Result<Event, Infallible>> 
     let changes = shared.changes.subscribe();
     let stop = shared.stop.clone();
     let first = vec![event("snapshot", &shared.snapshot())];
-    unfold((shared, changes, stop, first.into_iter()), |(shared, mut changes, mut stop, mut queue)| async move {
-        loop {
-            if let Some(event) = queue.next() {
-                return Some((Ok(event), (shared, changes, stop, queue)));
+    unfold(
+        (shared, changes, stop, first.into_iter()),
+        |(shared, mut changes, mut stop, mut queue)| async move {
+            loop {
+                if let Some(event) = queue.next() {
+                    return Some((Ok(event), (shared, changes, stop, queue)));
+                }
+                let change = tokio::select! {
+                    change = changes.recv() => change,
+                    _ = stop.wait_for(|stop| *stop) => return None,
+                };
+                queue = match change {
+                    Ok(change) => parts(&shared, change).into_iter(),
+                    // A slow reader missed some: the whole picture again.
+                    Err(RecvError::Lagged(_)) => vec![event("snapshot", &shared.snapshot())].into_iter(),
+                    Err(RecvError::Closed) => return None,
+                };
             }
-            let change = tokio::select! {
-                change = changes.recv() => change,
-                _ = stop.wait_for(|stop| *stop) => return None,
-            };
-            queue = match change {
-                Ok(change) => parts(&shared, change).into_iter(),
-                // A slow reader missed some: the whole picture again.
-                Err(RecvError::Lagged(_)) => vec![event("snapshot", &shared.snapshot())].into_iter(),
-                Err(RecvError::Closed) => return None,
-            };
-        }
-    })
+        },
+    )
 }

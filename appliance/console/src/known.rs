@@ -200,7 +200,8 @@ impl Known {
         changed.then_some(Change::Decisions)
     }
 
-    /// The answer that a call has so far: the screen repeats its call, and the repeat deserves the same answer.
+    /// The answer that a call has so far: the screen repeats its call, and the repeat deserves the same
+    /// answer.
     #[must_use]
     pub fn call_state(&self, call: &MessageId) -> Option<StaffCallState> {
         self.calls.get(call).map(|call| call.state)
@@ -241,7 +242,11 @@ impl Known {
     ///
     /// # Errors
     /// The first field at fault.
-    pub fn check(&self, id: MessageId, request: &model::DecisionRequest) -> Result<ReviewDecision, model::Problem> {
+    pub fn check(
+        &self,
+        id: MessageId,
+        request: &model::DecisionRequest,
+    ) -> Result<ReviewDecision, model::Problem> {
         let problem = |field: String, error: String| model::Problem { error, field: Some(field) };
         let event = MessageId(request.event.clone());
         let Some(review) = self.store.reviews.iter().find(|review| review.event == event) else {
@@ -253,9 +258,10 @@ impl Known {
         }
         if let Some(session) = &request.session {
             let open = self.store.sessions.iter().any(|view| view.session.0 == *session);
-            let named = review.candidates.iter().any(|candidate| {
-                candidate.session.as_ref().is_some_and(|candidate| candidate.0 == *session)
-            });
+            let named = review
+                .candidates
+                .iter()
+                .any(|candidate| candidate.session.as_ref().is_some_and(|candidate| candidate.0 == *session));
             if !open && !named {
                 return Err(problem("session".into(), format!("session: no visit {session:?} is known")));
             }
@@ -362,7 +368,8 @@ impl Known {
     #[must_use]
     pub fn lanes(&self) -> Vec<model::Lane> {
         let listed = self.map.lanes.iter().filter_map(|lane| self.gates.get(&lane.id));
-        let others = self.gates.values().filter(|view| self.map.lanes.iter().all(|lane| lane.id != view.lane));
+        let others =
+            self.gates.values().filter(|view| self.map.lanes.iter().all(|lane| lane.id != view.lane));
         listed.chain(others).map(lane).collect()
     }
 

@@ -1,12 +1,13 @@
-//! The console shows staff the store live in a web page and gives integrators the same over HTTP: carts, receipts,
-//! the review queue, staff calls, health and metrics.
+//! The console shows staff the store live in a web page and gives integrators the same over HTTP: carts,
+//! receipts, the review queue, staff calls, health and metrics.
 //!
-//! It deliberately decides nothing and stores nothing: what it shows it learnt from the bus, and what staff decide it
-//! hands to cartd until cartd has stored it.
+//! It deliberately decides nothing and stores nothing: what it shows it learnt from the bus, and what staff
+//! decide it hands to cartd until cartd has stored it.
 //!
-//! What is protected and what is not: changes need the same origin and, where [`ConsoleSettings::token`] is set, that token.
-//! Reading needs nothing but reaching the address, so the console binds to loopback unless told otherwise, and
-//! refuses any other address without a token. There is no TLS here; put a reverse proxy in front to leave the box.
+//! What is protected and what is not: changes need the same origin and, where [`ConsoleSettings::token`] is
+//! set, that token. Reading needs nothing but reaching the address, so the console binds to loopback unless
+//! told otherwise, and refuses any other address without a token. There is no TLS here; put a reverse proxy
+//! in front to leave the box.
 
 mod api;
 mod guard;
@@ -32,7 +33,8 @@ use known::{Change, Known};
 
 /// The name under which the console sends events and gets its acks.
 const SOURCE: &str = "console";
-/// Changes that a slow page may fall behind before it gets the whole picture again; 10 a second come from the floor.
+/// Changes that a slow page may fall behind before it gets the whole picture again; 10 a second come from the
+/// floor.
 const CHANGES_MAX: usize = 64;
 /// How long open pages may take to end once the console stops.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -158,7 +160,8 @@ impl Shared {
         Self {
             known: Mutex::new(Known::new(map)),
             changes: broadcast::channel(CHANGES_MAX).0,
-            // The start's time makes decision numbers unique over restarts: fewer than 1000 a millisecond are made.
+            // The start's time makes decision numbers unique over restarts: fewer than 1000 a millisecond are
+            // made.
             decisions_made: AtomicU64::new(clock.now().0.saturating_mul(1000)),
             bus,
             clock,
@@ -222,7 +225,8 @@ impl Shared {
     }
 }
 
-/// The topics that the console reads, each with its own queue: the floor's ten views a second push nothing else out.
+/// The topics that the console reads, each with its own queue: the floor's ten views a second push nothing
+/// else out.
 struct Feed {
     floor: Subscription,
     gates: Subscription,

@@ -1,4 +1,5 @@
-//! What the HTTP API says, apart from the bus messages: those change with the image, this is what integrators read.
+//! What the HTTP API says, apart from the bus messages: those change with the image, this is what integrators
+//! read.
 
 use std::collections::BTreeMap;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use engine::message::{
-    Ack, Candidate, CartLine, DenyReason, GateStatus, GateView, Health, HealthState, Notice, Receipt, ReceiptLine,
-    Review, ReviewDecision, SessionState, SessionView, StaffAnswer, StaffCall, StaffCallState, StoreView, topic,
+    Ack, Candidate, CartLine, DenyReason, GateStatus, GateView, Health, HealthState, Notice, Receipt,
+    ReceiptLine, Review, ReviewDecision, SessionState, SessionView, StaffAnswer, StaffCall, StaffCallState,
+    StoreView, topic,
 };
 use engine::store::{Product, StoreMap};
 use engine::time::Instant;
@@ -128,6 +129,11 @@ impl Bench {
     }
 }
 
+fn decision() -> Value {
+    let items = json!([{"product": "8801", "count": 1}]);
+    json!({"event": "cartd/7", "session": "s-1", "items": items, "by": "kim"})
+}
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn heard<T: serde::de::DeserializeOwned>(subscription: &mut Subscription) -> Vec<T> {
@@ -205,7 +211,7 @@ async fn a_decision_is_repeated_until_it_is_stored() {
     let bench = Bench::new(None);
     let mut decisions = bench.bus.subscribe(topic::REVIEW_DECISION);
     bench.hear(topic::STORE_VIEW, &store_view());
-    let body = json!({"event": "cartd/7", "session": "s-1", "items": [{"product": "8801", "count": 1}], "by": "kim"});
+    let body = decision();
     let (status, answer) = bench.post("/api/v1/decisions", &[JSON], &body.to_string()).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     let sent: Vec<ReviewDecision> = heard(&mut decisions);
@@ -226,7 +232,7 @@ async fn a_decision_is_repeated_until_it_is_stored() {
 async fn bad_bodies_name_their_field() {
     let bench = Bench::new(None);
     bench.hear(topic::STORE_VIEW, &store_view());
-    let good = json!({"event": "cartd/7", "session": "s-1", "items": [{"product": "8801", "count": 1}], "by": "kim"});
+    let good = decision();
     let with = |key: &str, value: Value| {
         let mut body = good.clone();
         body[key] = value;
@@ -283,7 +289,8 @@ async fn foreign_pages_may_neither_change_nor_read() {
         let (status, answer) = bench.post("/api/v1/decisions", headers, &body).await;
         assert_eq!(status, expected, "{headers:?}: {answer}");
     }
-    let rebound = Request::get("/api/v1/snapshot").header("host", "evil.example").body(Body::empty()).unwrap();
+    let rebound =
+        Request::get("/api/v1/snapshot").header("host", "evil.example").body(Body::empty()).unwrap();
     assert_eq!(bench.ask(rebound).await.0, StatusCode::FORBIDDEN);
     let bare = Request::get("/api/v1/snapshot").body(Body::empty()).unwrap();
     assert_eq!(bench.ask(bare).await.0, StatusCode::FORBIDDEN);
@@ -350,8 +357,12 @@ async fn the_openapi_document_lists_every_route() {
 #[tokio::test]
 async fn the_page_and_its_event_stream_are_there() {
     let bench = Bench::new(None);
-    for (path, part) in [("/", "<title>Stile"), ("/style.css", "--brand"), ("/words.js", "WORDS"), ("/page.js", "EventSource")]
-    {
+    for (path, part) in [
+        ("/", "<title>Stile"),
+        ("/style.css", "--brand"),
+        ("/words.js", "WORDS"),
+        ("/page.js", "EventSource"),
+    ] {
         let (status, body) = bench.get(path).await;
         assert_eq!(status, StatusCode::OK);
         assert!(body.contains(part), "{path}");
@@ -381,8 +392,16 @@ async fn any_bytes_on_any_topic_are_survived() {
         seed ^= seed << 17;
         seed
     };
-    let names = [topic::FLOOR_VIEW, topic::STORE_VIEW, "stile/gate/view/x", topic::RECEIPT, "stile/health/a/b",
-        topic::STAFF_CALL, "stile/ack/console", "stile/other"];
+    let names = [
+        topic::FLOOR_VIEW,
+        topic::STORE_VIEW,
+        "stile/gate/view/x",
+        topic::RECEIPT,
+        "stile/health/a/b",
+        topic::STAFF_CALL,
+        "stile/ack/console",
+        "stile/other",
+    ];
     let whole = serde_json::to_vec(&store_view()).unwrap();
     for round in 0..2000 {
         let mut bytes = whole[..random() as usize % whole.len()].to_vec();

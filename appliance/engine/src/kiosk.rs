@@ -1,7 +1,8 @@
-//! What the screens do: the help kiosk's flow (price by scan or search, where a product stands, calling staff) and
-//! the staff call that gate screens share with it.
+//! What the screens do: the help kiosk's flow (price by scan or search, where a product stands, calling
+//! staff) and the staff call that gate screens share with it.
 //!
-//! The screen's shell feeds touches, scans, answers and time, publishes the returned commands, and draws [`View`].
+//! The screen's shell feeds touches, scans, answers and time, publishes the returned commands, and draws
+//! [`View`].
 
 use std::collections::BTreeMap;
 
@@ -223,7 +224,8 @@ impl Call {
         self.open = Some(OpenCall { call, state: None, send_at: now.after(CALL_REPEAT), closed: None });
     }
 
-    /// The shopper no longer waits at the screen. Staff, who may be on the way, closes the call on their side.
+    /// The shopper no longer waits at the screen. Staff, who may be on the way, closes the call on their
+    /// side.
     pub fn forget(&mut self) {
         self.open = None;
     }
@@ -269,7 +271,9 @@ impl Call {
     /// When [`Self::tick`] next has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.open.as_ref().map(|open| open.closed.map_or(open.send_at, |closed| closed.after(CALL_DONE_SHOWN)))
+        self.open
+            .as_ref()
+            .map(|open| open.closed.map_or(open.send_at, |closed| closed.after(CALL_DONE_SHOWN)))
     }
 
     /// How far it is; `None` without a call.
@@ -370,13 +374,19 @@ impl Kiosk {
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let lost = match self.call.view(now) {
-            Some(CallView::Sending) => self.call.open.as_ref().map(|open| open.call.at.after(CALL_LOST_AFTER)),
+            Some(CallView::Sending) => {
+                self.call.open.as_ref().map(|open| open.call.at.after(CALL_LOST_AFTER))
+            }
             Some(_) | None => None,
         };
         let idle = match self.place {
             Place::Idle => None,
             Place::Call => Some(self.reset_at()),
-            Place::Home | Place::Search { .. } | Place::Found(_) | Place::NotFound { .. } | Place::NotAProduct => {
+            Place::Home
+            | Place::Search { .. }
+            | Place::Found(_)
+            | Place::NotFound { .. }
+            | Place::NotAProduct => {
                 let left = self.reset_at().since(now).0;
                 let warning = RESET_AFTER.0 - WARN_AFTER.0;
                 // While it warns, the seconds count down on the screen.
@@ -530,8 +540,7 @@ impl Catalogue {
     pub fn new(map: &StoreMap) -> Self {
         let products: BTreeMap<ProductId, Product> =
             map.products.iter().map(|product| (product.id.clone(), product.clone())).collect();
-        let by_gtin =
-            products.keys().filter_map(|id| Some((to_gtin14(&id.0)?, id.clone()))).collect();
+        let by_gtin = products.keys().filter_map(|id| Some((to_gtin14(&id.0)?, id.clone()))).collect();
         let mut places = BTreeMap::new();
         for facing in &map.facings {
             if let Some(plate) = facing.plates.first() {
@@ -569,9 +578,9 @@ impl Catalogue {
         })
     }
 
-    /// Products whose name (in any language) contains `query` whatever the case, or whose initial consonants do
-    /// (ㅂㄴ finds 바나나), or whose number does when four digits or more are typed. At most [`HITS_MAX`], those that
-    /// begin with the query first, then by name. An empty query finds all, by name.
+    /// Products whose name (in any language) contains `query` whatever the case, or whose initial consonants
+    /// do (ㅂㄴ finds 바나나), or whose number does when four digits or more are typed. At most [`HITS_MAX`],
+    /// those that begin with the query first, then by name. An empty query finds all, by name.
     #[must_use]
     pub fn search(&self, query: &str, language: Language) -> Vec<Hit> {
         let query = fold(query);
@@ -592,7 +601,9 @@ impl Catalogue {
             let hit = Hit { product: id.clone(), name: name.to_owned(), price: product.price };
             hits.push((rank, hit));
         }
-        hits.sort_by(|(a, first), (b, second)| (a, &first.name, &first.product).cmp(&(b, &second.name, &second.product)));
+        hits.sort_by(|(a, first), (b, second)| {
+            (a, &first.name, &first.product).cmp(&(b, &second.name, &second.product))
+        });
         hits.truncate(HITS_MAX);
         hits.into_iter().map(|(_, hit)| hit).collect()
     }
@@ -619,12 +630,13 @@ fn begins(name: &[char], query: &[char]) -> bool {
 
 /// The initial consonants in the order in which Unicode composes syllables (Unicode Standard, section 3.12).
 const INITIALS: [char; 19] = [
-    'ㄱ', 'ㄲ', 'ㄴ', 'ㄷ', 'ㄸ', 'ㄹ', 'ㅁ', 'ㅂ', 'ㅃ', 'ㅅ', 'ㅆ', 'ㅇ', 'ㅈ', 'ㅉ', 'ㅊ', 'ㅋ', 'ㅌ', 'ㅍ', 'ㅎ',
+    'ㄱ', 'ㄲ', 'ㄴ', 'ㄷ', 'ㄸ', 'ㄹ', 'ㅁ', 'ㅂ', 'ㅃ', 'ㅅ', 'ㅆ', 'ㅇ', 'ㅈ', 'ㅉ', 'ㅊ', 'ㅋ', 'ㅌ',
+    'ㅍ', 'ㅎ',
 ];
 /// The final consonants in the same order; the first is none.
 const FINALS: [char; 28] = [
-    '\0', 'ㄱ', 'ㄲ', 'ㄳ', 'ㄴ', 'ㄵ', 'ㄶ', 'ㄷ', 'ㄹ', 'ㄺ', 'ㄻ', 'ㄼ', 'ㄽ', 'ㄾ', 'ㄿ', 'ㅀ', 'ㅁ', 'ㅂ', 'ㅄ', 'ㅅ', 'ㅆ',
-    'ㅇ', 'ㅈ', 'ㅊ', 'ㅋ', 'ㅌ', 'ㅍ', 'ㅎ',
+    '\0', 'ㄱ', 'ㄲ', 'ㄳ', 'ㄴ', 'ㄵ', 'ㄶ', 'ㄷ', 'ㄹ', 'ㄺ', 'ㄻ', 'ㄼ', 'ㄽ', 'ㄾ', 'ㄿ', 'ㅀ', 'ㅁ',
+    'ㅂ', 'ㅄ', 'ㅅ', 'ㅆ', 'ㅇ', 'ㅈ', 'ㅊ', 'ㅋ', 'ㅌ', 'ㅍ', 'ㅎ',
 ];
 
 /// Index of a syllable among the 11172, `None` for any other letter.
@@ -636,8 +648,8 @@ fn initial(letter: char) -> Option<char> {
     syllable(letter).map(|index| INITIALS[(index / 588) as usize])
 }
 
-/// Whether the syllable being typed can still become what stands at `name`: 바 on the way to 반, and 반 on the way to
-/// 바나, since a final consonant moves to the next syllable once a vowel follows.
+/// Whether the syllable being typed can still become what stands at `name`: 바 on the way to 반, and 반 on the
+/// way to 바나, since a final consonant moves to the next syllable once a vowel follows.
 fn unfinished(name: &[char], typed: char) -> bool {
     let Some(typed) = syllable(typed) else { return false };
     let Some(found) = name.first().copied().and_then(syllable) else { return false };
@@ -651,9 +663,9 @@ fn unfinished(name: &[char], typed: char) -> bool {
     found % 28 == 0 && name.get(1).copied().and_then(initial) == Some(moved)
 }
 
-/// The GTIN in a scanned text, as 14 digits with a right check digit: bare GTIN-8, UPC-A, EAN-13 or GTIN-14, a GS1
-/// Digital Link (`https://…/01/GTIN…`), or a GS1 element string (`(01)GTIN…`, or as readers send it, with or without
-/// the AIM symbology identifier). `None` when there is none.
+/// The GTIN in a scanned text, as 14 digits with a right check digit: bare GTIN-8, UPC-A, EAN-13 or GTIN-14,
+/// a GS1 Digital Link (`https://…/01/GTIN…`), or a GS1 element string (`(01)GTIN…`, or as readers send it,
+/// with or without the AIM symbology identifier). `None` when there is none.
 ///
 /// Sources: GS1 General Specifications, sections 3 and 7.9 (check digit); GS1 Digital Link URI Syntax 1.6.
 #[must_use]
@@ -672,7 +684,8 @@ pub fn gtin(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix("(01)") {
         return to_gtin14(rest.get(..14)?);
     }
-    // AIM identifiers: ]C1 GS1-128, ]e0 GS1 DataBar, ]d2 GS1 DataMatrix, ]Q3 GS1 QR, ]E0 EAN-13 and UPC, ]E4 EAN-8.
+    // AIM identifiers: ]C1 GS1-128, ]e0 GS1 DataBar, ]d2 GS1 DataMatrix, ]Q3 GS1 QR, ]E0 EAN-13 and UPC, ]E4
+    // EAN-8.
     let (identifier, body) = match text.strip_prefix(']') {
         Some(rest) => (rest.get(..2)?, rest.get(2..)?),
         None => ("", text),
@@ -693,7 +706,8 @@ fn strip_scheme(text: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http")).then_some(rest)
 }
 
-/// Fills a GTIN of 8, 12, 13 or 14 digits to 14; `None` for another length, another letter or a wrong check digit.
+/// Fills a GTIN of 8, 12, 13 or 14 digits to 14; `None` for another length, another letter or a wrong check
+/// digit.
 fn to_gtin14(digits: &str) -> Option<String> {
     if !matches!(digits.len(), 8 | 12 | 13 | 14) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

@@ -110,8 +110,8 @@ fn action(what: ui::Act, argument: &str) -> Option<Action> {
     })
 }
 
-/// Holds Korean words together at line ends: Unicode lets a line break between any two syllables, which no sign
-/// writer does.
+/// Holds Korean words together at line ends: Unicode lets a line break between any two syllables, which no
+/// sign writer does.
 fn whole_words(text: &str) -> String {
     let hangul = |letter: char| ('가'..='힣').contains(&letter);
     let mut out = String::with_capacity(text.len());

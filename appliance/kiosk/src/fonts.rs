@@ -18,8 +18,8 @@ pub fn hangul() -> Option<PathBuf> {
     FOLDERS.iter().map(PathBuf::from).chain(home).find_map(|folder| find(&folder, DEPTH_MAX, SAMPLE))
 }
 
-/// A font file in `folder` that has every letter of `text`. Files with CJK in their name are read first, as fonts
-/// for Korean are large and named so.
+/// A font file in `folder` that has every letter of `text`. Files with CJK in their name are read first, as
+/// fonts for Korean are large and named so.
 fn find(folder: &Path, depth: usize, text: &str) -> Option<PathBuf> {
     let mut entries: Vec<PathBuf> =
         std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -71,6 +71,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "a test that could not look must say so")]
     fn every_letter_of_every_text_is_in_the_font() {
         let Some(path) = hangul() else {
             eprintln!("skipped: no font with Hangul on this machine");

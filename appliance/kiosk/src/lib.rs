@@ -1,7 +1,7 @@
 //! The touch screens: the gate screen of a lane and the help kiosk, on a desktop window or drawn to memory.
 //!
-//! It deliberately decides nothing: what a screen does is `engine::kiosk`, what a gate says comes from gated. Opening
-//! a screen without a desktop (linuxkms) is not here yet.
+//! It deliberately decides nothing: what a screen does is `engine::kiosk`, what a gate says comes from gated.
+//! Opening a screen without a desktop (linuxkms) is not here yet.
 
 mod app;
 pub mod fonts;
@@ -83,8 +83,8 @@ pub fn face() -> (Face, Remote) {
     (Face { views, actions: touched }, Remote { views: seen, actions })
 }
 
-/// Runs one screen until `stop` becomes true. The newest view stands in [`Remote::views`], whether a window draws it
-/// or not.
+/// Runs one screen until `stop` becomes true. The newest view stands in [`Remote::views`], whether a window
+/// draws it or not.
 ///
 /// A help kiosk's reader is watched by the health of the device `NAME-scanner`, whoever reports it.
 ///

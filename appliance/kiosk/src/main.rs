@@ -21,7 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Opens a window for each of the box's screens. It needs a desktop; the kiosk's reader comes over the bus.
+    /// Opens a window for each of the box's screens. It needs a desktop; the kiosk's reader comes over the
+    /// bus.
     Run {
         /// The box's role manifest.
         #[arg(long, value_name = "FILE")]

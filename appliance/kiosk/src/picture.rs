@@ -57,8 +57,15 @@ impl Picture {
     /// The file cannot be written.
     pub fn save_png(&self, path: &Path) -> Result<(), Error> {
         let kind = image::ExtendedColorType::Rgb8;
-        image::save_buffer_with_format(path, &self.rgb, self.width, self.height, kind, image::ImageFormat::Png)
-            .map_err(|source| Error::Write(path.to_owned(), source))
+        image::save_buffer_with_format(
+            path,
+            &self.rgb,
+            self.width,
+            self.height,
+            kind,
+            image::ImageFormat::Png,
+        )
+        .map_err(|source| Error::Write(path.to_owned(), source))
     }
 }
 
@@ -111,7 +118,8 @@ impl Painter {
     }
 }
 
-/// Draws one `view` at `size` pixels. Starting costs some hundred milliseconds: keep a [`Painter`] for more than one.
+/// Draws one `view` at `size` pixels. Starting costs some hundred milliseconds: keep a [`Painter`] for more
+/// than one.
 ///
 /// # Errors
 /// See [`Painter`].
@@ -163,7 +171,8 @@ impl Canvas {
     fn paint(&self, view: &View, (width, height): (u32, u32)) -> Picture {
         self.window.set_size(PhysicalSize::new(width, height));
         app::show(&self.app, view);
-        // Sizes follow the window by change callbacks, and animations run out: a picture shows the end of both.
+        // Sizes follow the window by change callbacks, and animations run out: a picture shows the end of
+        // both.
         for _ in 0..3 {
             self.time.set(self.time.get() + Duration::from_secs(2));
             slint::platform::update_timers_and_animations();

@@ -1,4 +1,5 @@
-//! Every state of every screen, reached as in the store: for pictures, for snapshots, for whoever works on the looks.
+//! Every state of every screen, reached as in the store: for pictures, for snapshots, for whoever works on
+//! the looks.
 
 use std::sync::Arc;
 

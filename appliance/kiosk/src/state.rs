@@ -1,4 +1,5 @@
-//! What a screen knows: the engine's flow, plus what only a screen needs (typed letters, the lane's newest view).
+//! What a screen knows: the engine's flow, plus what only a screen needs (typed letters, the lane's newest
+//! view).
 
 use std::sync::Arc;
 
@@ -206,7 +207,12 @@ impl State {
     ///
     /// # Errors
     /// The message is not what its topic carries.
-    pub fn take(&mut self, now: Instant, message: &Message, out: &mut Vec<Command>) -> Result<(), BadMessage> {
+    pub fn take(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        out: &mut Vec<Command>,
+    ) -> Result<(), BadMessage> {
         match self {
             Self::Gate(gate) => {
                 if message.topic == topic::STAFF_ANSWER {

@@ -31,7 +31,7 @@ fn views_are_as_reviewed() {
     let first = text.lines().zip(reviewed.lines()).position(|(now, before)| now != before);
     assert!(
         text == reviewed,
-        "the screens differ from src/views.txt at line {:?}; look at them, then UPDATE_VIEWS=1 cargo test -p kiosk",
+        "the screens differ from src/views.txt at line {:?}; look at them, then UPDATE_VIEWS=1 cargo test",
         first.map(|line| line + 1)
     );
 }
@@ -46,7 +46,8 @@ fn every_refusal_says_what_and_what_to_do() {
             let says = words::refused(language, reason);
             assert!(!says.title.is_empty() && !says.text.is_empty(), "{reason:?} in {language:?}");
             // 12 mm letters on a screen 178 mm wide inside its margins: two lines of title, three of text.
-            let width = |text: &str| -> usize { text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum() };
+            let width =
+                |text: &str| -> usize { text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum() };
             assert!(width(says.title) <= 36, "{}", says.title);
             assert!(width(says.text) <= 66, "{}", says.text);
         }
@@ -116,6 +117,7 @@ async fn a_screen_of_no_lane_is_refused() {
     let (_stop, stopped) = watch::channel(false);
     let settings = Settings { shows: Shows::Gate("nowhere".into()), language: Language::English };
     let clock = Clock::starting_at(Instant(1));
-    let error = run(settings, Arc::new(sample_map()), Bus::local(), clock, stopped, face().0).await.unwrap_err();
+    let error =
+        run(settings, Arc::new(sample_map()), Bus::local(), clock, stopped, face().0).await.unwrap_err();
     assert_eq!(error.to_string(), "lane nowhere is not in the store map");
 }

@@ -439,11 +439,23 @@ impl fmt::Display for View {
         }
         for part in &self.map {
             let [x, y, width, height] = part.place;
-            let kind = if part.gate { "lane" } else if part.here { "here" } else { "shelf" };
+            let kind = if part.gate {
+                "lane"
+            } else if part.here {
+                "here"
+            } else {
+                "shelf"
+            };
             writeln!(f, "  map: {kind} {x:.2} {y:.2} {width:.2} {height:.2} {}", part.label)?;
         }
         for step in &self.steps {
-            let mark = if step.now { "now" } else if step.done { "done" } else { "to come" };
+            let mark = if step.now {
+                "now"
+            } else if step.done {
+                "done"
+            } else {
+                "to come"
+            };
             writeln!(f, "  step: {} ({mark})", step.label)?;
         }
         if let Some(leaving) = &self.leaving {

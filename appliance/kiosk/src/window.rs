@@ -26,8 +26,8 @@ pub struct Window {
     pub remote: Remote,
 }
 
-/// Opens the windows and runs them until all are closed, or until the services behind them have ended. Must be called
-/// on the process's first thread, once.
+/// Opens the windows and runs them until all are closed, or until the services behind them have ended. Must
+/// be called on the process's first thread, once.
 ///
 /// # Errors
 /// There is no display, or a window cannot be opened; the message names the window.

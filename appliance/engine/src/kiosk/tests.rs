@@ -27,7 +27,10 @@ fn map() -> StoreMap {
         ],
         facings: vec![Facing {
             product: "8801115114154".into(),
-            plates: vec![PlateId { gondola: 1, shelf: 2, plate: 3 }, PlateId { gondola: 1, shelf: 2, plate: 4 }],
+            plates: vec![
+                PlateId { gondola: 1, shelf: 2, plate: 3 },
+                PlateId { gondola: 1, shelf: 2, plate: 4 },
+            ],
         }],
     }
 }
@@ -137,7 +140,8 @@ fn search_understands_syllables_initials_and_case() {
         ("바나나나나나", &[]),
     ];
     for (query, expected) in table {
-        let names: Vec<String> = catalogue.search(query, Language::Korean).into_iter().map(|hit| hit.name).collect();
+        let names: Vec<String> =
+            catalogue.search(query, Language::Korean).into_iter().map(|hit| hit.name).collect();
         assert_eq!(names, expected, "{query:?}");
     }
     assert_eq!(catalogue.search("", Language::Korean).len(), 5);
