@@ -1,16 +1,17 @@
-//! Recorded store visits in the AutoCheckout file format (CPS-IoT Week 2020: JSON lines as MongoDB exports them),
-//! replayed through the same sensing and session store as live readings.
+//! Recorded store visits in the AutoCheckout file format (CPS-IoT Week 2020: JSON lines as MongoDB exports
+//! them), replayed through the same sensing and session store as live readings.
 //!
-//! Key points are in inches, the planogram in metres, plate samples are base64 of little-endian 32-bit floats in an
-//! array of samples x shelves x plates with NaN where no plate is. Fields whose value is zero are left out.
+//! Key points are in inches, the planogram in metres, plate samples are base64 of little-endian 32-bit floats
+//! in an array of samples x shelves x plates with NaN where no plate is. Fields whose value is zero are left
+//! out.
 
+mod format;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
 use engine::cart::Evidence;
 use engine::cart::sense::Sensing;
 use engine::message::{Authority, Direction, FloorView, Grant, Hand, Passage, Person, Receipt, Review};
@@ -18,7 +19,12 @@ use engine::session::{Command, Doubt, Input, Policy, Store};
 use engine::store::{Facing, Plate, Product, StoreMap};
 use engine::time::{Instant, Millis};
 use engine::units::{Currency, LaneId, Mass, MemberHandle, MessageId, Money, PlateId, ProductId, TrackId};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
+
+use self::format::{
+    Coordinates, KeyPoint, Metadata, PlanogramRecord, PlateName, PlateRecord, Point, ProductRecord, Target,
+    TargetsRecord, Text, records, time,
+};
 
 /// Metres in an inch.
 const INCH: f64 = 0.0254;
@@ -26,7 +32,8 @@ const INCH: f64 = 0.0254;
 const BATCH: usize = 6;
 /// Sampling rate where a record does not tell, Hz.
 const RATE: f64 = 60.0;
-/// How deep a hand reaches, metres; `engine::cart` takes a plate's position to be this far behind its front edge.
+/// How deep a hand reaches, metres; `engine::cart` takes a plate's position to be this far behind its front
+/// edge.
 const REACH_DEPTH: f64 = 0.2;
 /// Readings go on at their last value for this long after the end, so that the last change settles.
 const TAIL: Millis = Millis(3000);
@@ -34,8 +41,8 @@ const TAIL: Millis = Millis(3000);
 const UNKNOWN_MASS: (f64, f64) = (134.0, 110.0);
 /// Spread of packs about the catalogue's mass, grams and share: the recorded bottle is 1.3 g off.
 const PACK_SD: (f64, f64) = (1.5, 0.007);
-/// See `Policy::misplaced`: in the labelled cases of that competition a misplaced thing is taken again in about one
-/// case of four, while a given facing is visited in one case of thirty.
+/// See `Policy::misplaced`: in the labelled cases of that competition a misplaced thing is taken again in
+/// about one case of four, while a given facing is visited in one case of thirty.
 const MISPLACED: f64 = 2.0;
 /// Least score of a key point that counts as seen.
 const SCORE_MIN: f64 = 0.2;
@@ -184,8 +191,8 @@ impl Recording {
         Ok(Self { map, shoppers, views, readings, warnings })
     }
 
-    /// Runs sensing and the session store over the recording, as cartd does with live readings, and settles everybody
-    /// at its end by the likeliest explanation: a recording has no reviewer.
+    /// Runs sensing and the session store over the recording, as cartd does with live readings, and settles
+    /// everybody at its end by the likeliest explanation: a recording has no reviewer.
     #[must_use]
     pub fn replay(&self) -> Replay {
         let policy = Policy {
@@ -275,7 +282,11 @@ impl Recording {
                         .session
                         .as_ref()
                         .map(|session| session.0.strip_prefix("visit/").unwrap_or(&session.0).to_owned()),
-                    items: candidate.items.iter().map(|(product, count)| (product.0.clone(), *count)).collect(),
+                    items: candidate
+                        .items
+                        .iter()
+                        .map(|(product, count)| (product.0.clone(), *count))
+                        .collect(),
                     probability: (candidate.probability * 1e4).round() / 1e4,
                 })
                 .collect(),
@@ -310,7 +321,8 @@ impl Run {
 }
 
 fn entered(index: usize, shopper: &str, at: Instant) -> Input {
-    let grant = Grant { member: MemberHandle(index as u64), party: 1, party_member: 0, staff: false, wide: false };
+    let grant =
+        Grant { member: MemberHandle(index as u64), party: 1, party_member: 0, staff: false, wide: false };
     let passage = Passage {
         id: MessageId(shopper.to_owned()),
         lane: LaneId("recorded".to_owned()),
@@ -321,282 +333,15 @@ fn entered(index: usize, shopper: &str, at: Instant) -> Input {
     Input::Evidence(Evidence::Entered { passage, track: Some(TrackId(index as u64 + 1)) })
 }
 
-// ---- records ----
-
-#[derive(Deserialize)]
-struct Header {
-    t_origin: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct PlateRecord {
-    timestamp: Option<Number>,
-    document: PlateDocument,
-}
-
-#[derive(Deserialize)]
-struct PlateDocument {
-    header: Option<Header>,
-    plate_data: PlateData,
-}
-
-#[derive(Deserialize)]
-struct PlateData {
-    #[serde(default)]
-    plate_id: PlateName,
-    freq_samp: Option<Number>,
-    values: Values,
-}
-
-#[derive(Deserialize)]
-struct Values {
-    data: Bytes,
-    shape: Vec<Number>,
-}
-
-#[derive(Default, Deserialize)]
-struct PlateName {
-    #[serde(default)]
-    shelf_id: ShelfName,
-    #[serde(default)]
-    plate_index: Number,
-}
-
-#[derive(Default, Deserialize)]
-struct ShelfName {
-    #[serde(default)]
-    gondola_id: GondolaName,
-    #[serde(default)]
-    shelf_index: Number,
-}
-
-#[derive(Default, Deserialize)]
-struct GondolaName {
-    #[serde(default)]
-    id: Number,
-}
-
-#[derive(Deserialize)]
-struct PlanogramRecord {
-    #[serde(default)]
-    plate_ids: Vec<PlateName>,
-    #[serde(default)]
-    planogram_product_id: ProductName,
-    global_coordinates: Option<Coordinates>,
-}
-
-#[derive(Default, Deserialize)]
-struct ProductName {
-    #[serde(default)]
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct Coordinates {
-    #[serde(default)]
-    transform: Transform,
-    #[serde(default)]
-    dim_x: Number,
-    #[serde(default)]
-    dim_y: Number,
-}
-
-#[derive(Default, Deserialize)]
-struct Transform {
-    #[serde(default)]
-    translation: Point,
-    #[serde(default)]
-    rotation: Point,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-struct Point {
-    x: Number,
-    y: Number,
-    z: Number,
-}
-
-#[derive(Deserialize)]
-struct ProductRecord {
-    product_id: ProductName,
-    #[serde(default)]
-    metadata: Metadata,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Metadata {
-    name: String,
-    price: Number,
-    weight: Number,
-}
-
-#[derive(Deserialize)]
-struct TargetsRecord {
-    timestamp: Option<Number>,
-    document: TargetsDocument,
-}
-
-#[derive(Deserialize)]
-struct TargetsDocument {
-    header: Option<Header>,
-    #[serde(default)]
-    targets: Targets,
-}
-
-#[derive(Default, Deserialize)]
-struct Targets {
-    #[serde(default)]
-    targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    target_id: TargetName,
-    head: Option<KeyPoint>,
-    neck: Option<KeyPoint>,
-    l_shoulder: Option<KeyPoint>,
-    r_shoulder: Option<KeyPoint>,
-    l_wrist: Option<KeyPoint>,
-    r_wrist: Option<KeyPoint>,
-}
-
-#[derive(Deserialize)]
-struct TargetName {
-    id: Text,
-}
-
-#[derive(Deserialize)]
-struct KeyPoint {
-    point: Option<Point>,
-    score: Option<Number>,
-}
-
-/// A number as JSON or as MongoDB's extended JSON writes it; null is NaN.
-#[derive(Clone, Copy, Default)]
-struct Number(f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let text = value.as_object().and_then(|object| match object.iter().next() {
-            Some((key, value)) if object.len() == 1 && key.starts_with("$number") => value.as_str(),
-            Some(_) | None => None,
-        });
-        match (&value, text) {
-            (serde_json::Value::Null, _) => Ok(Self(f64::NAN)),
-            (serde_json::Value::Number(number), _) => Ok(Self(number.as_f64().unwrap_or(f64::NAN))),
-            (_, Some(text)) => {
-                text.parse().map(Self).map_err(|_| D::Error::custom(format!("{text:?} is not a number")))
-            }
-            _ => Err(D::Error::custom(format!("{value} is not a number"))),
-        }
-    }
-}
-
-impl Number {
-    /// A count or index; `None` when negative, fractional or too large.
-    fn index(self) -> Option<u16> {
-        (self.0 >= 0.0 && self.0 <= f64::from(u16::MAX) && self.0.fract() == 0.0).then_some(self.0 as u16)
-    }
-}
-
-/// An id as text, whether it was written as text or as a number.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Ok(Self(text)),
-            serde_json::Value::Number(number) => Ok(Self(number.to_string())),
-            serde_json::Value::Object(object) => match object.iter().next() {
-                Some((key, serde_json::Value::String(text))) if key.starts_with("$number") => Ok(Self(text.clone())),
-                _ => Err(D::Error::custom("an object is not an id")),
-            },
-            value => Err(D::Error::custom(format!("{value} is not an id"))),
-        }
-    }
-}
-
-/// Base64 as text or as MongoDB's `$binary`.
-struct Bytes(Vec<u8>);
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let binary = value.get("$binary");
-        let text = [Some(&value), binary, binary.and_then(|binary| binary.get("base64"))];
-        let text = text.into_iter().flatten().find_map(serde_json::Value::as_str);
-        let text = text.ok_or_else(|| D::Error::custom("not base64 text"))?;
-        base64::engine::general_purpose::STANDARD.decode(text).map(Self).map_err(D::Error::custom)
-    }
-}
-
-/// The records of a file of JSON lines, with their line numbers.
-fn records<T: for<'de> Deserialize<'de>>(file: &Path, warnings: &mut Vec<String>) -> Result<Vec<(usize, T)>, Error> {
-    let bytes = std::fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    let mut out = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        // An export as one array has brackets and commas about its lines.
-        let line = line.trim().trim_start_matches('[').trim_end_matches(']').trim_end_matches(',').trim();
-        if line.is_empty() {
-            continue;
-        }
-        let parsed = parse(line).or_else(|error| parse(&without_nan(line)).map_err(|_| error));
-        match parsed {
-            Ok(record) => out.push((index + 1, record)),
-            Err((_, source)) if index + 1 == lines.len() && source.is_eof() => {
-                let name = file.file_name().unwrap_or_default().display();
-                warnings.push(format!("{name} line {}: cut off, left out", index + 1));
-            }
-            Err((field, source)) => {
-                return Err(Error::Record { file: file.to_owned(), line: index + 1, field, source });
-            }
-        }
-    }
-    if out.is_empty() { Err(Error::Empty { file: file.to_owned() }) } else { Ok(out) }
-}
-
-fn parse<T: for<'de> Deserialize<'de>>(line: &str) -> Result<T, (String, serde_json::Error)> {
-    let mut deserializer = serde_json::Deserializer::from_str(line);
-    serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| (error.path().to_string(), error.into_inner()))
-}
-
-/// Replaces the bare words NaN and Infinity, which some exporters write, by null. Text in quotes stays.
-fn without_nan(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let (mut quoted, mut escaped) = (false, false);
-    let mut rest = line;
-    while let Some(first) = rest.chars().next() {
-        let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|word| !quoted && rest.starts_with(word));
-        if let Some(word) = word {
-            out.push_str("null");
-            rest = &rest[word.len()..];
-            continue;
-        }
-        quoted ^= first == '"' && !escaped;
-        escaped = quoted && first == '\\' && !escaped;
-        out.push(first);
-        rest = &rest[first.len_utf8()..];
-    }
-    out
-}
-
 fn readings(file: &Path, records: Vec<(usize, PlateRecord)>) -> Result<Vec<(Instant, PlateId, f64)>, Error> {
     let mut out = Vec::new();
     let mut answering = BTreeSet::new();
     for (line, record) in records {
         let bad = |field, what: String| Error::Value { file: file.to_owned(), line, field, what };
         let data = record.document.plate_data;
-        let at = time(record.document.header.as_ref(), record.timestamp)
-            .ok_or_else(|| bad("document.header.t_origin", "no time of the form 2020-04-22T05:06:36.859Z".to_owned()))?;
+        let at = time(record.document.header.as_ref(), record.timestamp).ok_or_else(|| {
+            bad("document.header.t_origin", "no time of the form 2020-04-22T05:06:36.859Z".to_owned())
+        })?;
         let gondola = data.plate_id.shelf_id.gondola_id.id.index();
         let gondola = gondola.ok_or_else(|| {
             bad("document.plate_data.plate_id.shelf_id.gondola_id.id", "not a small whole number".to_owned())
@@ -604,7 +349,8 @@ fn readings(file: &Path, records: Vec<(usize, PlateRecord)>) -> Result<Vec<(Inst
         let shape: Option<Vec<usize>> =
             data.values.shape.iter().map(|number| number.index().map(usize::from)).collect();
         let field = "document.plate_data.values.shape";
-        let Some([samples, shelves, plates]) = shape.as_deref().and_then(|shape| <[usize; 3]>::try_from(shape).ok())
+        let Some([samples, shelves, plates]) =
+            shape.as_deref().and_then(|shape| <[usize; 3]>::try_from(shape).ok())
         else {
             return Err(bad(field, "not samples, shelves, plates".to_owned()));
         };
@@ -618,7 +364,8 @@ fn readings(file: &Path, records: Vec<(usize, PlateRecord)>) -> Result<Vec<(Inst
         let rate = if rate.is_finite() && rate > 1.0 { rate } else { RATE };
         let value = |sample: usize, shelf: usize, plate: usize| {
             let at = ((sample * shelves + shelf) * plates + plate) * 4;
-            let bytes: [u8; 4] = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+            let bytes: [u8; 4] =
+                bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
             f64::from(f32::from_le_bytes(bytes))
         };
         for (shelf, plate) in (0..shelves).flat_map(|shelf| (0..plates).map(move |plate| (shelf, plate))) {
@@ -696,7 +443,7 @@ fn place(point: &KeyPoint) -> Option<[f64; 3]> {
     let Point { x, y, z } = point.point?;
     let place = [x.0 * INCH, y.0 * INCH, z.0 * INCH];
     let seen = place.iter().all(|value| value.is_finite()) && place != [0.0; 3];
-    (seen && point.score.is_none_or(|score| !(score.0 < SCORE_MIN))).then_some(place)
+    (seen && point.score.is_none_or(|score| score.0.is_nan() || score.0 >= SCORE_MIN)).then_some(place)
 }
 
 fn map(
@@ -722,7 +469,9 @@ fn map(
     for (line, row) in rows {
         let ids: Option<Vec<PlateId>> = row.plate_ids.iter().map(plate_id).collect();
         let Some(mut ids) = ids else {
-            warnings.push(format!("planogram.json line {line}: a plate's number is no small whole number, left out"));
+            warnings.push(format!(
+                "planogram.json line {line}: a plate's number is no small whole number, left out"
+            ));
             continue;
         };
         ids.sort();
@@ -737,7 +486,8 @@ fn map(
     // Plates that answer but hold nothing planned stand in line with their shelf.
     for id in answering {
         let same_shelf = |plate: &&Plate| (plate.id.gondola, plate.id.shelf) == (id.gondola, id.shelf);
-        let beside = plates.values().filter(same_shelf).min_by_key(|plate| plate.id.plate.abs_diff(id.plate)).cloned();
+        let beside =
+            plates.values().filter(same_shelf).min_by_key(|plate| plate.id.plate.abs_diff(id.plate)).cloned();
         if let (Some(beside), false) = (beside, plates.contains_key(id)) {
             let steps = f64::from(id.plate) - f64::from(beside.id.plate);
             let [front_x, front_y] = beside.front;
@@ -773,11 +523,8 @@ fn product(id: ProductId, metadata: Option<&Metadata>) -> Product {
     let name = metadata.map_or("", |metadata| metadata.name.as_str());
     let name = if name.is_empty() { id.0.clone() } else { name.to_owned() };
     let grams = metadata.map_or(0.0, |metadata| metadata.weight.0);
-    let (mass, sd) = if grams > 0.0 && grams < 1e5 {
-        (grams, PACK_SD.0 + PACK_SD.1 * grams)
-    } else {
-        UNKNOWN_MASS
-    };
+    let (mass, sd) =
+        if grams > 0.0 && grams < 1e5 { (grams, PACK_SD.0 + PACK_SD.1 * grams) } else { UNKNOWN_MASS };
     let dollars = metadata.map_or(0.0, |metadata| metadata.price.0);
     let cents = if dollars.is_finite() { (dollars * 100.0).round().clamp(0.0, 1e9) as i64 } else { 0 };
     Product {
@@ -789,7 +536,8 @@ fn product(id: ProductId, metadata: Option<&Metadata>) -> Product {
     }
 }
 
-/// A facing's plates side by side: its place is the front left corner of the row, x runs along it, y into the shelf.
+/// A facing's plates side by side: its place is the front left corner of the row, x runs along it, y into the
+/// shelf.
 fn places(coordinates: &Coordinates, ids: &[PlateId]) -> impl Iterator<Item = Plate> {
     let Point { x, y, z } = coordinates.transform.translation;
     let turn = coordinates.transform.rotation.z.0;
@@ -813,32 +561,4 @@ fn plate_id(name: &PlateName) -> Option<PlateId> {
         shelf: name.shelf_id.shelf_index.index()?,
         plate: name.plate_index.index()?,
     })
-}
-
-/// The time of a record: its origin, else the time when it was stored.
-fn time(header: Option<&Header>, stored: Option<Number>) -> Option<Instant> {
-    let origin = header.and_then(|header| header.t_origin.as_deref()).and_then(rfc3339);
-    let stored = || stored.filter(|number| number.0 > 0.0).map(|number| Instant((number.0 * 1000.0).round() as u64));
-    origin.or_else(stored)
-}
-
-/// `2020-04-22T05:06:36.859Z` in UTC, with any number of decimals.
-fn rfc3339(text: &str) -> Option<Instant> {
-    let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
-    let (date, time) = text.split_once('T')?;
-    let date: Vec<i64> = date.split('-').map(str::parse).collect::<Result<_, _>>().ok()?;
-    let &[year, month, day] = date.as_slice() else { return None };
-    let mut time = time.split(':');
-    let (hour, minute, second) = (time.next()?, time.next()?, time.next()?);
-    let (hour, minute): (i64, i64) = (hour.parse().ok()?, minute.parse().ok()?);
-    let second: f64 = second.parse().ok()?;
-    let plain = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !plain || !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0.0..61.0).contains(&second) {
-        return None;
-    }
-    // Days of the civil calendar, counted in years that begin in March.
-    let (shifted, year) = if month > 2 { (month - 3, year) } else { (month + 9, year - 1) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day - 1 - 719_468;
-    let milliseconds = (days * 86_400 + hour * 3600 + minute * 60) as f64 * 1000.0 + second * 1000.0;
-    Some(Instant(milliseconds.round() as u64))
 }

@@ -1,6 +1,6 @@
-//! Made-up visits in the AutoCheckout file format, from a seed: shoppers who take, take several, put back in wrong
-//! places and take what others misplaced, over plates that vibrate and key points that get lost. The mix of actions
-//! follows the labelled cases of that competition (field-notes/recognition.md section 1.1).
+//! Made-up visits in the AutoCheckout file format, from a seed: shoppers who take, take several, put back in
+//! wrong places and take what others misplaced, over plates that vibrate and key points that get lost. The
+//! mix of actions follows the labelled cases of that competition (field-notes/recognition.md section 1.1).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -76,7 +76,7 @@ impl Dice {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.unit() * n as f64) as usize
     }
 
@@ -105,7 +105,14 @@ impl Visit {
     pub(super) fn new(seed: u64, count: usize) -> Self {
         let mut dice = Dice::new(seed);
         let products = stock(&mut dice);
-        let mut visit = Self { seconds: 0.0, truth: BTreeMap::new(), products, shoppers: Vec::new(), moves: Vec::new(), seed };
+        let mut visit = Self {
+            seconds: 0.0,
+            truth: BTreeMap::new(),
+            products,
+            shoppers: Vec::new(),
+            moves: Vec::new(),
+            seed,
+        };
         let mut carts: Vec<Vec<(usize, f64)>> = vec![Vec::new(); count];
         // What lies on a plate that is not its own: product, grams, since when.
         let mut misplaced: Vec<(Place, usize, f64, f64)> = Vec::new();
@@ -141,7 +148,8 @@ impl Visit {
         visit.seconds = clock.iter().copied().fold(0.0, f64::max) + 2.0;
         for (walker, cart) in walkers.iter().zip(&carts) {
             for (product, _) in cart {
-                *visit.truth.entry((walker.id.clone(), visit.products[*product].id.clone())).or_default() += 1;
+                *visit.truth.entry((walker.id.clone(), visit.products[*product].id.clone())).or_default() +=
+                    1;
             }
         }
         visit.shoppers = walkers;
@@ -204,7 +212,11 @@ impl Visit {
         let place = match dice.below(26) {
             0..5 => own,
             5..11 => Place { plate: 1 + dice.below(PLATES), ..home },
-            _ => Place { gondola: 1 + dice.below(GONDOLAS), shelf: 1 + dice.below(SHELVES), plate: 1 + dice.below(PLATES) },
+            _ => Place {
+                gondola: 1 + dice.below(GONDOLAS),
+                shelf: 1 + dice.below(SHELVES),
+                plate: 1 + dice.below(PLATES),
+            },
         };
         let at_home = (place.gondola, place.shelf) == (home.gondola, home.shelf)
             && (home.plate..home.plate + plates).contains(&place.plate);
@@ -221,7 +233,8 @@ impl Visit {
     }
 
     fn moved(&mut self, dice: &mut Dice, at: f64, place: Place, grams: f64) {
-        let press = if dice.chance(0.5) { (dice.between(20.0, 300.0), dice.between(0.1, 0.4)) } else { (0.0, 0.0) };
+        let press =
+            if dice.chance(0.5) { (dice.between(20.0, 300.0), dice.between(0.1, 0.4)) } else { (0.0, 0.0) };
         self.moves.push(Moved { at, place, grams, press });
     }
 
@@ -233,13 +246,21 @@ impl Visit {
                 (first.gondola, first.shelf) == (place.gondola, place.shelf)
                     && (first.plate..first.plate + plates).contains(&place.plate)
             };
-            self.products.iter().find(inside).map_or_else(String::new, |goods| format!("{} {:.1}", goods.id, goods.catalogue))
+            self.products
+                .iter()
+                .find(inside)
+                .map_or_else(String::new, |goods| format!("{} {:.1}", goods.id, goods.catalogue))
         };
         let mut moves: Vec<&Moved> = self.moves.iter().collect();
         moves.sort_by(|a, b| a.at.total_cmp(&b.at));
         let line = |step: &&Moved| {
             let Place { gondola, shelf, plate } = step.place;
-            format!("{:6.2} s {gondola}-{shelf}-{plate} {:8.1} g, home of {}\n", step.at, step.grams, home(step.place))
+            format!(
+                "{:6.2} s {gondola}-{shelf}-{plate} {:8.1} g, home of {}\n",
+                step.at,
+                step.grams,
+                home(step.place)
+            )
         };
         moves.iter().map(line).collect()
     }
@@ -251,7 +272,7 @@ impl Visit {
         };
         let products = self.products.iter().map(|goods| {
             json!({"product_id": {"barcode_type": "UPC", "id": goods.id},
-                   "metadata": {"name": format!("Product {}", goods.id), "price": 1, "weight": goods.catalogue}})
+                   "metadata": {"name": "Thing", "price": 1, "weight": goods.catalogue}})
         });
         std::fs::write(dir.join("products.json"), lines(products.collect())).unwrap();
         let planogram = self.products.iter().map(|goods| {
@@ -295,11 +316,14 @@ impl Visit {
                     continue;
                 }
                 let (x, y) = walker.at(at);
-                let wobble = |dice: &mut Dice, place: [f64; 3]| place.map(|value| value + 0.025 * dice.normal());
-                let mut target = json!({"target_id": {"id": walker.id}, "target_state": "TARGETSTATE_VALID_ENTRANCE"});
+                let wobble =
+                    |dice: &mut Dice, place: [f64; 3]| place.map(|value| value + 0.025 * dice.normal());
+                let mut target =
+                    json!({"target_id": {"id": walker.id}, "target_state": "TARGETSTATE_VALID_ENTRANCE"});
                 target["head"] = inch(wobble(&mut dice, [x, y + 0.08, 1.7]));
                 target["neck"] = inch(wobble(&mut dice, [x, y, 1.5]));
-                let [left, right] = [[x - 0.25, y - 0.1, 0.9], walker.hand(at).unwrap_or([x + 0.25, y - 0.1, 0.9])];
+                let [left, right] =
+                    [[x - 0.25, y - 0.1, 0.9], walker.hand(at).unwrap_or([x + 0.25, y - 0.1, 0.9])];
                 for (name, hand) in [("l_wrist", left), ("r_wrist", right)] {
                     if dice.chance(0.93) {
                         target[name] = inch(wobble(&mut dice, hand));
@@ -307,8 +331,10 @@ impl Visit {
                 }
                 targets.push(target);
             }
-            out.push(json!({"timestamp": START + at, "document": {"header": {"t_origin": rfc3339(START + at)},
-                "targets": if targets.is_empty() { json!({}) } else { json!({"targets": targets}) }}}));
+            out.push(
+                json!({"timestamp": START + at, "document": {"header": {"t_origin": rfc3339(START + at)},
+                "targets": if targets.is_empty() { json!({}) } else { json!({"targets": targets}) }}}),
+            );
         }
         out
     }
@@ -319,21 +345,29 @@ impl Visit {
         for gondola in 1..=GONDOLAS {
             let mut dice = Dice::new(self.seed * 31 + gondola as u64);
             let mut plates = BTreeMap::new();
-            for (shelf, plate) in (1..=SHELVES).flat_map(|shelf| (1..=PLATES).map(move |plate| (shelf, plate))) {
+            for (shelf, plate) in
+                (1..=SHELVES).flat_map(|shelf| (1..=PLATES).map(move |plate| (shelf, plate)))
+            {
                 let level = dice.between(500.0, 6000.0);
                 let sd = 0.4 + 2.0 * dice.unit().powi(3);
                 plates.insert((shelf, plate), (level, sd, dice.between(-0.02, 0.02)));
             }
             for batch in 0..batches {
                 let at = batch as f64 / 5.0;
-                let shaken = self.moves.iter().any(|step| step.place.gondola == gondola && (step.at - at).abs() < 1.0);
+                let shaken =
+                    self.moves.iter().any(|step| step.place.gondola == gondola && (step.at - at).abs() < 1.0);
                 let mut bytes = Vec::new();
                 for sample in 0..12 {
                     let t = at + (f64::from(sample) - 5.5) / 60.0;
-                    for (shelf, plate) in (0..=SHELVES).flat_map(|shelf| (0..=PLATES).map(move |plate| (shelf, plate))) {
+                    for (shelf, plate) in
+                        (0..=SHELVES).flat_map(|shelf| (0..=PLATES).map(move |plate| (shelf, plate)))
+                    {
                         let value = plates.get(&(shelf, plate)).map_or(f64::NAN, |(level, sd, drift)| {
                             let sd = if shaken { sd * 2.5 } else { *sd };
-                            level + drift * t + self.change(Place { gondola, shelf, plate }, t) + sd * dice.normal()
+                            level
+                                + drift * t
+                                + self.change(Place { gondola, shelf, plate }, t)
+                                + sd * dice.normal()
                         });
                         bytes.extend((value as f32).to_le_bytes());
                     }
@@ -341,8 +375,10 @@ impl Visit {
                 let data = base64::engine::general_purpose::STANDARD.encode(bytes);
                 out.push(json!({"timestamp": START + at + 0.1, "document": {
                     "header": {"t_origin": rfc3339(START + at)},
-                    "plate_data": {"plate_id": {"shelf_id": {"gondola_id": {"id": gondola}}}, "freq_samp": 60.0,
-                    "values": {"data": data, "shape": [12, SHELVES + 1, PLATES + 1], "type": "DATATYPE_FLOAT32"}}}}));
+                    "plate_data": {"plate_id": {"shelf_id": {"gondola_id": {"id": gondola}}},
+                    "freq_samp": 60.0,
+                    "values": {"data": data, "shape": [12, SHELVES + 1, PLATES + 1],
+                    "type": "DATATYPE_FLOAT32"}}}}));
             }
         }
         out

@@ -1,10 +1,12 @@
-//! What the shelves and the floor say about carts: weight events found in load-cell readings, who was near them, and
-//! what may have moved.
+//! What the shelves and the floor say about carts: weight events found in load-cell readings, who was near
+//! them, and what may have moved.
 
 mod near;
 mod passages;
 mod plate;
 pub mod sense;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +14,8 @@ use crate::message::Passage;
 use crate::time::Instant;
 use crate::units::{Mass, MessageId, PlateId, TrackId};
 
-/// What [`sense::Sensing`] has found and the ledger stores before [`crate::session::Store`] handles it. All numbers are
-/// integers, so that a stored and re-read evidence is the same to the bit.
+/// What [`sense::Sensing`] has found and the ledger stores before [`crate::session::Store`] handles it. All
+/// numbers are integers, so that a stored and re-read evidence is the same to the bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Evidence {
@@ -40,7 +42,8 @@ pub enum Evidence {
         /// Who went through.
         track: Option<TrackId>,
     },
-    /// A track that was lost in the middle of the floor goes on under a new number: people appear only at doors.
+    /// A track that was lost in the middle of the floor goes on under a new number: people appear only at
+    /// doors.
     Continued {
         /// The lost track.
         from: TrackId,
@@ -57,8 +60,8 @@ pub enum Evidence {
 /// Masses that changed together at one place: one or more steps of one plate or of neighbouring plates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShelfEvent {
-    /// The steps in order of time, then plate; at least one. How many things moved, and by whom, is the store's to
-    /// decide: an item may straddle two plates, and two hands may reach into one shelf.
+    /// The steps in order of time, then plate; at least one. How many things moved, and by whom, is the
+    /// store's to decide: an item may straddle two plates, and two hands may reach into one shelf.
     pub steps: Vec<Step>,
 }
 

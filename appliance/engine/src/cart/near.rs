@@ -12,7 +12,8 @@ use crate::units::TrackId;
 const HISTORY: Millis = Millis(20_000);
 /// Most views kept, for views that come faster than ten a second.
 const VIEWS_MAX: usize = 800;
-/// The hand is there this long before the level moves, and until this long after it has settled: about one view.
+/// The hand is there this long before the level moves, and until this long after it has settled: about one
+/// view.
 const BEFORE: Millis = Millis(400);
 const AFTER: Millis = Millis(100);
 /// Depth of a plate, and the height above it where a hand holds what stands there, metres.
@@ -24,7 +25,8 @@ const GRIP_SD: f64 = 0.09;
 const REACH: f64 = 0.85;
 /// Nats for doing it with a hand that no camera sees while none, one or two hands are seen elsewhere.
 const UNSEEN: [f64; 3] = [-1.5, -3.0, -5.5];
-/// Nats, and nats a second, for a person whom no camera saw at the time, within reach of where they were last seen.
+/// Nats, and nats a second, for a person whom no camera saw at the time, within reach of where they were last
+/// seen.
 const LOST: (f64, f64) = (-3.0, -0.3);
 /// Walking speed while unseen, metres a second.
 const LOST_SPEED: f64 = 1.2;
@@ -87,19 +89,21 @@ impl History {
             last.extend(view.people.iter().map(|person| (person.track, (view.at, person))));
         }
         for (track, (at, person)) in last {
-            if !best.contains_key(&track) {
+            best.entry(track).or_insert_with(|| {
                 let gap = from.since(at).as_seconds();
                 let beyond = (reach(plate, person.position) - REACH - LOST_SPEED * gap).max(0.0) / 0.4;
-                best.insert(track, LOST.0 + LOST.1 * gap - 0.5 * beyond * beyond);
-            }
+                LOST.0 + LOST.1 * gap - 0.5 * beyond * beyond
+            });
         }
         let mut near: Vec<(TrackId, f64)> = best
             .iter()
             .map(|(track, own)| {
                 let others = tangled.get(track).map_or(&[][..], Vec::as_slice);
-                let swapped = others.iter().filter_map(|other| best.get(other)).copied().fold(f64::MIN, f64::max);
+                let swapped =
+                    others.iter().filter_map(|other| best.get(other)).copied().fold(f64::MIN, f64::max);
                 // Whoever may have been swapped with another shares the other's evidence.
-                let score = if swapped > *own { (0.65 * own.exp() + 0.35 * swapped.exp()).ln() } else { *own };
+                let score =
+                    if swapped > *own { (0.65 * own.exp() + 0.35 * swapped.exp()).ln() } else { *own };
                 (*track, score)
             })
             .filter(|(_, score)| *score > SCORE_MIN)
@@ -110,13 +114,14 @@ impl History {
     }
 }
 
-/// Log-likelihood, in nats, of where `person` is if they changed `plate` just now with a hand that is seen, and with
-/// one that is not.
+/// Log-likelihood, in nats, of where `person` is if they changed `plate` just now with a hand that is seen,
+/// and with one that is not.
 fn score(plate: &Plate, person: &Person) -> (f64, f64) {
     let ground = reach(plate, person.position);
     let beyond = (ground - REACH).max(0.0) / (0.2 + person.position_sd.max(0.0));
     let body = -0.5 * beyond * beyond;
-    let hand = person.hands.iter().map(|hand| grip(plate, hand.position, hand.sd)).fold(f64::NEG_INFINITY, f64::max);
+    let hand =
+        person.hands.iter().map(|hand| grip(plate, hand.position, hand.sd)).fold(f64::NEG_INFINITY, f64::max);
     let unseen = UNSEEN[person.hands.len().min(2)] - 0.8 * ground;
     (body + hand, body + unseen)
 }

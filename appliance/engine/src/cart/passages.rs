@@ -1,4 +1,5 @@
-//! Which track went through a lane, and which track goes on after another: people appear and vanish only at doors.
+//! Which track went through a lane, and which track goes on after another: people appear and vanish only at
+//! doors.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -150,7 +151,13 @@ impl Passages {
     }
 
     /// How badly each track of the views about the passage fits it.
-    fn costs(&self, now: Instant, passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<TrackId, f64> {
+    fn costs(
+        &self,
+        now: Instant,
+        passage: &Passage,
+        lane: &Lane,
+        history: &History,
+    ) -> BTreeMap<TrackId, f64> {
         let mut costs = BTreeMap::new();
         for view in history.since(passage.at.before(LOOK_BACK)) {
             if view.at > passage.at.after(LOOK_AHEAD) {
@@ -190,7 +197,8 @@ impl Passages {
         let entering = |at: [f64; 2]| {
             self.waiting.iter().any(|passage| {
                 let lane = self.lanes.iter().find(|lane| lane.id == passage.lane);
-                passage.direction == Direction::Entry && lane.is_some_and(|lane| distance(at, lane.position) < 2.0)
+                passage.direction == Direction::Entry
+                    && lane.is_some_and(|lane| distance(at, lane.position) < 2.0)
             })
         };
         let new: Vec<TrackId> = self

@@ -1,4 +1,5 @@
-//! One plate's readings become steps: a robust level, a noise estimate, and bursts of movement between settled levels.
+//! One plate's readings become steps: a robust level, a noise estimate, and bursts of movement between
+//! settled levels.
 
 use std::collections::VecDeque;
 
@@ -12,8 +13,8 @@ const SETTLE: Millis = Millis(1200);
 const BURST_MAX: Millis = Millis(15_000);
 /// Readings kept of a burst; at ten a second this is more than `BURST_MAX`.
 const READINGS_MAX: usize = 400;
-/// Readings in a row that agree to the tenth of a gram before a plate is called stuck: real plates have noise of
-/// 0.5 g and more (field-notes/recognition.md section 2).
+/// Readings in a row that agree to the tenth of a gram before a plate is called stuck: real plates have noise
+/// of 0.5 g and more (field-notes/recognition.md section 2).
 const STUCK_READINGS: u32 = 150;
 /// A plate that did not answer for this long is faulty and no longer holds up the watermark.
 const SILENT: Millis = Millis(3000);
@@ -86,7 +87,8 @@ impl Plate {
         }
     }
 
-    /// One reading in grams; steps found are pushed to `out`. Readings that are not finite or not newer are dropped.
+    /// One reading in grams; steps found are pushed to `out`. Readings that are not finite or not newer are
+    /// dropped.
     pub(super) fn reading(&mut self, at: Instant, grams: f64, out: &mut Vec<Change>) {
         if !grams.is_finite() || self.last.is_some_and(|last| at <= last) {
             return;
@@ -163,14 +165,15 @@ impl Plate {
         self.level = Some(level + off / self.weight);
         let capped = off.abs().min(3.0 * self.noise);
         let variance = self.noise * self.noise * 0.98 + capped * capped * 0.02;
-        // Capping at three sigmas takes 3 % off a Gaussian's variance; the noise may also only grow when seen large.
+        // Capping at three sigmas takes 3 % off a Gaussian's variance; the noise may also only grow when seen
+        // large.
         self.noise = (variance * 1.0006).sqrt().clamp(NOISE.0, NOISE.1);
     }
 
     fn close(&mut self, at: Instant, out: &mut Vec<Change>) {
         let Some(burst) = &self.burst else { return };
-        let settled = burst.holds
-            && burst.plateaus.last().is_some_and(|plateau| at.since(plateau.from) >= SETTLE);
+        let settled =
+            burst.holds && burst.plateaus.last().is_some_and(|plateau| at.since(plateau.from) >= SETTLE);
         let overdue = at.since(burst.from) >= BURST_MAX;
         if !settled && !overdue {
             return;
@@ -207,9 +210,9 @@ impl Plate {
             let sd = sd(readings, plateau.readings);
             let delta = plateau.mean - level;
             // A level that the next one undoes is a resting hand too.
-            let undone = plateaus
-                .get(index + 1..)
-                .is_some_and(|later| later.iter().any(|next| (next.mean - level).abs() < least.max(3.0 * sd)));
+            let undone = plateaus.get(index + 1..).is_some_and(|later| {
+                later.iter().any(|next| (next.mean - level).abs() < least.max(3.0 * sd))
+            });
             if delta.abs() <= least.max(3.0 * sd) || undone {
                 continue;
             }
@@ -313,7 +316,10 @@ mod tests {
         fn next(&mut self) -> f64 {
             let sum: f64 = (0..12)
                 .map(|_| {
-                    self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    self.0 = self
+                        .0
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     (self.0 >> 11) as f64 / (1_u64 << 53) as f64
                 })
                 .sum();
@@ -358,7 +364,10 @@ mod tests {
                 let got = deltas(&changes);
                 assert_eq!(got.len(), expect.len(), "{name}, seed {seed}: {got:?}");
                 for (got, expect) in got.iter().zip(*expect) {
-                    assert!((*got - *expect).abs() as f64 <= *tolerance, "{name}, seed {seed}: {got} {expect}");
+                    assert!(
+                        (*got - *expect).abs() as f64 <= *tolerance,
+                        "{name}, seed {seed}: {got} {expect}"
+                    );
                 }
             }
         }
@@ -383,7 +392,8 @@ mod tests {
 
     #[test]
     fn drift_is_no_event() {
-        let levels: Vec<(f64, f64)> = (0..600).map(|s| (f64::from(s), 2000.0 + f64::from(s) * 0.05)).collect();
+        let levels: Vec<(f64, f64)> =
+            (0..600).map(|s| (f64::from(s), 2000.0 + f64::from(s) * 0.05)).collect();
         assert!(run(&levels, 0.8, 5, 600.0).is_empty());
     }
 

@@ -1,4 +1,5 @@
-//! Volatile sensing: plate readings become steps, floor views become a short history, passages find their track.
+//! Volatile sensing: plate readings become steps, floor views become a short history, passages find their
+//! track.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +16,14 @@ use crate::units::{Mass, PlateId, TrackId};
 const LAG: Millis = Millis(700);
 /// Steps of neighbouring plates closer in time than this belong together.
 const TOGETHER: Millis = Millis(300);
+/// Steps wait this long for their neighbours at most: a plate that never settles must not hold up receipts.
+const WAIT_MAX: Millis = Millis(17_000);
 /// Most steps of one event; more are told as several.
 const STEPS_MAX: usize = 8;
 
 /// Finds evidence in raw readings. It holds nothing that a restart may not lose: what it returned from
-/// [`Sensing::poll`] is for the ledger, and the ledger's last levels ([`crate::session::Store::levels`]) start it again.
+/// [`Sensing::poll`] is for the ledger, and the ledger's last levels ([`crate::session::Store::levels`])
+/// start it again.
 #[derive(Debug)]
 pub struct Sensing {
     plates: BTreeMap<PlateId, Watched>,
@@ -39,8 +43,8 @@ struct Watched {
 }
 
 impl Sensing {
-    /// Starts for the plates of `map`. `baselines` are the last known levels; a plate that first answers with another
-    /// level gives an event, a plate without a baseline starts from its first settled reading.
+    /// Starts for the plates of `map`. `baselines` are the last known levels; a plate that first answers with
+    /// another level gives an event, a plate without a baseline starts from its first settled reading.
     #[must_use]
     pub fn new(map: &StoreMap, baselines: &BTreeMap<PlateId, Mass>) -> Self {
         let watch = |place: &Plate| {
@@ -71,8 +75,8 @@ impl Sensing {
         self.passages.floor(view);
     }
 
-    /// A plate's reading at `at`; `None` when it did not answer. Ten or more a second and plate; readings of one plate
-    /// come in order of time. Plates that the map does not list are ignored.
+    /// A plate's reading at `at`; `None` when it did not answer. Ten or more a second and plate; readings of
+    /// one plate come in order of time. Plates that the map does not list are ignored.
     pub fn weight(&mut self, at: Instant, plate: PlateId, reading: Option<Mass>) {
         self.grams(at, plate, reading.map_or(f64::NAN, Mass::grams));
     }
@@ -95,8 +99,8 @@ impl Sensing {
         }
     }
 
-    /// The gate's passage; repeats with a known id are ignored. [`Evidence::Entered`] or [`Evidence::Left`] comes with
-    /// the next poll: acknowledge the passage when that is stored.
+    /// The gate's passage; repeats with a known id are ignored. [`Evidence::Entered`] or [`Evidence::Left`]
+    /// comes with the next poll: acknowledge the passage when that is stored.
     pub fn passage(&mut self, passage: &Passage) {
         self.passages.passage(passage);
     }
@@ -133,7 +137,8 @@ impl Sensing {
         out
     }
 
-    /// Plates that have not answered, or have not moved by their own noise, for long enough to call them faulty.
+    /// Plates that have not answered, or have not moved by their own noise, for long enough to call them
+    /// faulty.
     #[must_use]
     pub fn faulty(&self, now: Instant) -> Vec<PlateId> {
         self.plates.iter().filter(|(_, watched)| watched.readings.faulty(now)).map(|(id, _)| *id).collect()
@@ -164,15 +169,18 @@ impl Sensing {
             }
         }
         let (ready, waiting): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| {
+            let start = group.iter().map(|step| step.from).min().unwrap_or(now);
             let end = group.iter().map(|step| step.to).max().unwrap_or(now);
-            // A neighbour's burst that began by then may bring steps of this group; the floor's last views too.
-            now >= end.after(LAG)
+            // A neighbour's burst that began by then may bring steps of this group; the floor's last views
+            // too.
+            let settled = now >= end.after(LAG)
                 && !group.iter().any(|step| {
                     self.plates.iter().any(|(id, watched)| {
                         let open = watched.readings.open_since(now);
                         neighbours(*id, step.plate) && open.is_some_and(|from| from <= end.after(TOGETHER))
                     })
-                })
+                });
+            settled || now.since(start) >= WAIT_MAX
         });
         self.steps = waiting.into_iter().flatten().collect();
         ready

@@ -1,12 +1,13 @@
-//! A beam over joint explanations of the open shelf events: each hypothesis holds one explanation of every event and
-//! the carts and shelves that follow, so that what was put back must have been taken, and late evidence re-ranks.
+//! A beam over joint explanations of the open shelf events: each hypothesis holds one explanation of every
+//! event and the carts and shelves that follow, so that what was put back must have been taken, and late
+//! evidence re-ranks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cart::ShelfEvent;
 use crate::session::explain::{
     Candidates, Change, Explanation, Holdings, Planogram, ProductKey, SPREAD, SessionKey, Shopper, partitions,
 };
-use crate::cart::ShelfEvent;
 use crate::units::MessageId;
 
 /// Hypotheses kept; twelve undecided twins between two settlements still fit.
@@ -51,8 +52,8 @@ impl Belief {
         Self { hypotheses: vec![first], events: Vec::new() }
     }
 
-    /// Takes in a shelf event, parted in the way that explains it best. Returns events that had to be closed to make
-    /// room, with the explanation that now stands.
+    /// Takes in a shelf event, parted in the way that explains it best. Returns events that had to be closed
+    /// to make room, with the explanation that now stands.
     pub(super) fn observe(
         &mut self,
         planogram: &Planogram,
@@ -256,8 +257,8 @@ impl Belief {
         self.normalise();
     }
 
-    /// `session` settled with `cart`: hypotheses that say otherwise go, and so does all that only concerned it. Returns
-    /// the closed events with the explanation that stands.
+    /// `session` settled with `cart`: hypotheses that say otherwise go, and so does all that only concerned
+    /// it. Returns the closed events with the explanation that stands.
     pub(super) fn settle(
         &mut self,
         session: SessionKey,
@@ -265,7 +266,11 @@ impl Belief {
         open: &BTreeSet<SessionKey>,
     ) -> Vec<(OpenEvent, Explanation)> {
         let agrees = |hypothesis: &Hypothesis| {
-            hypothesis.holdings.cart(session).filter(|(_, count)| *count > 0).eq(cart.iter().map(|(k, v)| (*k, *v)))
+            hypothesis
+                .holdings
+                .cart(session)
+                .filter(|(_, count)| *count > 0)
+                .eq(cart.iter().map(|(k, v)| (*k, *v)))
         };
         if self.hypotheses.iter().any(agrees) {
             self.hypotheses.retain(agrees);
@@ -275,12 +280,15 @@ impl Belief {
         let mut index = 0;
         while index < self.events.len() {
             let mine = self.explanations(index);
-            let involved = |step: &crate::session::explain::Move| step.session.is_some_and(|key| open.contains(&key));
-            let others = mine.iter().any(|(explanation, chance)| *chance > 0.01 && explanation.iter().any(involved));
+            let involved =
+                |step: &crate::session::explain::Move| step.session.is_some_and(|key| open.contains(&key));
+            let others =
+                mine.iter().any(|(explanation, chance)| *chance > 0.01 && explanation.iter().any(involved));
             // An event that nobody open may have caused stays only while its people are here.
             let present = self.events[index].shoppers.iter().any(|key| open.contains(key));
             let own = mine.first().is_some_and(|(explanation, _)| {
-                explanation.iter().any(|step| step.session == Some(session)) && !explanation.iter().any(involved)
+                explanation.iter().any(|step| step.session == Some(session))
+                    && !explanation.iter().any(involved)
             });
             if own || !(others || present) {
                 closed.push(self.drop_event(index));

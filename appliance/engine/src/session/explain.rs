@@ -1,8 +1,10 @@
-//! What may have moved at a shelf event, and how likely each explanation is: Gaussian masses with heavy tails, a
-//! planogram that moves as goods are put back in wrong places, hands near the plate, and what the carts hold.
+//! What may have moved at a shelf event, and how likely each explanation is: Gaussian masses with heavy
+//! tails, a planogram that moves as goods are put back in wrong places, hands near the plate, and what the
+//! carts hold.
 //!
-//! The priors are fitted by eye to the labelled scenario mix of the AutoCheckout cases (field-notes/recognition.md
-//! sections 1.1 and 5.5): 88 picks, 80 of them from the home plate, and 27 put-backs, 15 of them elsewhere.
+//! The priors are fitted by eye to the labelled scenario mix of the AutoCheckout cases
+//! (field-notes/recognition.md sections 1.1 and 5.5): 88 picks, 80 of them from the home plate, and 27
+//! put-backs, 15 of them elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,8 +46,8 @@ const HOME: f64 = 1.0;
 const BESIDE: f64 = 0.06;
 const SAME_SHELF: f64 = 0.04;
 const ANYWHERE: f64 = 0.04;
-/// Where things are put back: home plates, the home shelf, anywhere (5 : 6 : 15 of 26 in the labelled cases, which
-/// were made to confuse; shoppers at large are tidier).
+/// Where things are put back: home plates, the home shelf, anywhere (5 : 6 : 15 of 26 in the labelled cases,
+/// which were made to confuse; shoppers at large are tidier).
 const BACK_HOME: f64 = 0.35;
 const BACK_SHELF: f64 = 0.25;
 const BACK_ANYWHERE: f64 = 0.40;
@@ -259,7 +261,8 @@ impl Planogram {
         }
         let off = change.delta - expected;
         let sd = variance.sqrt();
-        let density = 0.955 * normal(off, sd) + 0.04 * normal(off, 3.0 * sd + 2.0)
+        let density = 0.955 * normal(off, sd)
+            + 0.04 * normal(off, 3.0 * sd + 2.0)
             + 0.005 * normal(off, 0.12 * moved + 3.0 * sd);
         density.max(1e-30).ln()
     }
@@ -284,7 +287,8 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// `held` are products in any cart of any state, `lying` those that may lie misplaced on the event's plates.
+    /// `held` are products in any cart of any state, `lying` those that may lie misplaced on the event's
+    /// plates.
     pub(super) fn new(
         planogram: &Planogram,
         change: &Change,
@@ -308,14 +312,21 @@ impl Candidates {
             }
             (change.delta - expected).abs() <= 6.0 * variance.sqrt() + 4.0
         };
-        let mut out = Self { picks: Vec::new(), pairs: Vec::new(), backs: Vec::new(), swaps: Vec::new(), who: Vec::new() };
+        let mut out = Self {
+            picks: Vec::new(),
+            pairs: Vec::new(),
+            backs: Vec::new(),
+            swaps: Vec::new(),
+            who: Vec::new(),
+        };
         let sign = if change.delta < 0.0 { 1 } else { -1 };
         for (key, item) in (0..ProductKey::MAX).zip(&planogram.items) {
             let home = local.contains(&key);
             if item.home.is_empty() && !held.contains(&key) && !home {
                 continue;
             }
-            let likeliest = (change.delta.abs() / item.mass.max(0.1)).round().clamp(1.0, f64::from(COUNT_MAX)) as i16;
+            let likeliest =
+                (change.delta.abs() / item.mass.max(0.1)).round().clamp(1.0, f64::from(COUNT_MAX)) as i16;
             let most = if staff && home { RESTOCK_MAX } else { COUNT_MAX };
             for count in 1..=most {
                 let one = [(key, count * sign)];
@@ -349,11 +360,19 @@ impl Candidates {
     }
 
     /// Explanations and their log-scores, given what the carts and shelves hold.
-    pub(super) fn score(&self, planogram: &Planogram, change: &Change, holdings: &Holdings) -> Vec<(Explanation, f64)> {
+    pub(super) fn score(
+        &self,
+        planogram: &Planogram,
+        change: &Change,
+        holdings: &Holdings,
+    ) -> Vec<(Explanation, f64)> {
         let mut out = vec![(Vec::new(), Planogram::nothing(change))];
         let base = change.spread + change.aside;
         let single = |key: SessionKey, items: &[(ProductKey, i16)]| -> Explanation {
-            items.iter().map(|(product, count)| Move { session: Some(key), product: *product, count: *count }).collect()
+            items
+                .iter()
+                .map(|(product, count)| Move { session: Some(key), product: *product, count: *count })
+                .collect()
         };
         for pick in &self.picks {
             let (product, count) = *pick;
@@ -375,7 +394,8 @@ impl Candidates {
             }
         }
         for pair in self.pairs.iter().filter(|pair| pair[0].1 > 0) {
-            let belief = pair.iter().map(|(product, _)| planogram.belief(change, holdings, *product)).sum::<f64>();
+            let belief =
+                pair.iter().map(|(product, _)| planogram.belief(change, holdings, *product)).sum::<f64>();
             let many = if pair.iter().any(|(_, count)| *count > 1) { -2.5 } else { 0.0 };
             let score = planogram.weight(change, pair) + belief + base + PICK_PRIOR + PAIR_PRIOR + many;
             for (key, _, near) in &self.who {
@@ -452,7 +472,8 @@ impl Candidates {
 
 /// Each session's log-likelihood of having been at the event.
 fn who(change: &Change, shoppers: &[Shopper]) -> Vec<(SessionKey, bool, f64)> {
-    let known: BTreeSet<TrackId> = shoppers.iter().flat_map(|shopper| shopper.tracks.iter().copied()).collect();
+    let known: BTreeSet<TrackId> =
+        shoppers.iter().flat_map(|shopper| shopper.tracks.iter().copied()).collect();
     let stranger = change.near.iter().filter(|(track, _)| !known.contains(track)).map(|(_, near)| *near);
     let stranger = stranger.fold(f64::NEG_INFINITY, f64::max);
     let crowd = (shoppers.len().max(1) as f64).ln();
@@ -514,7 +535,8 @@ pub(super) fn partitions(id: &MessageId, steps: &[Step]) -> Vec<Vec<Change>> {
         parted = next;
     }
     let named = |runs: &Vec<Vec<&Step>>| {
-        let name = |index: usize| if runs.len() == 1 { id.clone() } else { MessageId(format!("{id}.{index}")) };
+        let name =
+            |index: usize| if runs.len() == 1 { id.clone() } else { MessageId(format!("{id}.{index}")) };
         runs.iter().enumerate().map(|(index, run)| change(name(index), run, steps)).collect()
     };
     parted.iter().map(named).collect()
@@ -530,7 +552,8 @@ fn change(id: MessageId, run: &[&Step], all: &[Step]) -> Change {
         let share = step.delta.grams().abs() / size;
         *plates.entry(step.plate).or_default() += share;
     }
-    let tracks: BTreeSet<TrackId> = run.iter().flat_map(|step| step.near.iter().map(|near| near.track)).collect();
+    let tracks: BTreeSet<TrackId> =
+        run.iter().flat_map(|step| step.near.iter().map(|near| near.track)).collect();
     for track in tracks {
         let score: f64 = run
             .iter()
@@ -551,7 +574,8 @@ fn change(id: MessageId, run: &[&Step], all: &[Step]) -> Change {
     let from = run.iter().map(|step| step.from).min().unwrap_or_default();
     let others = all.iter().filter(|other| run.iter().all(|step| step.plate != other.plate));
     let echo = ECHO * others.map(|other| other.delta.grams().abs()).fold(0.0, f64::max);
-    let greatest = |steps: &mut dyn Iterator<Item = &Step>| steps.map(|step| step.delta.0.abs()).max().unwrap_or(0);
+    let greatest =
+        |steps: &mut dyn Iterator<Item = &Step>| steps.map(|step| step.delta.0.abs()).max().unwrap_or(0);
     let is_greatest = greatest(&mut run.iter().copied()) >= greatest(&mut all.iter());
     let aside = if is_greatest { 0.0 } else { ASIDE_PRIOR };
     Change { id, from, delta, sd: variance.sqrt(), plates, near, spread, echo, aside }

@@ -1,5 +1,5 @@
-//! Visits, from the entry passage to the settled receipt: an event-sourced state machine whose every state follows
-//! from its inputs alone.
+//! Visits, from the entry passage to the settled receipt: an event-sourced state machine whose every state
+//! follows from its inputs alone.
 
 mod belief;
 mod explain;
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cart::{Evidence, ShelfEvent};
 use crate::message::{
-    Authority, Candidate, CartLine, Grant, Passage, Receipt, ReceiptLine, Review, ReviewDecision, SessionClosed,
-    SessionState, SessionView, StoreView,
+    Authority, Candidate, CartLine, Grant, Passage, Receipt, ReceiptLine, Review, ReviewDecision,
+    SessionClosed, SessionState, SessionView, StoreView,
 };
 use crate::session::belief::{Belief, Cart, OpenEvent};
 use crate::session::explain::{Explanation, Move, Planogram, ProductKey, SessionKey, Shopper};
@@ -25,7 +25,8 @@ use crate::units::{Currency, Mass, MemberHandle, MessageId, Money, PlateId, Sess
 const SHOWN: Millis = Millis::from_seconds(60);
 /// Passage ids remembered, to drop repeats.
 const PASSAGES_MAX: usize = 10_000;
-/// An exit without a track is decided by elimination after this long, when sensing has not said more (it was killed).
+/// An exit without a track is decided by elimination after this long, when sensing has not said more (it was
+/// killed).
 const EXIT_WAIT: Millis = Millis::from_seconds(15);
 /// Shelf changes this long before an entry or after an exit are not by that session.
 const EDGE: Millis = Millis::from_seconds(2);
@@ -46,8 +47,9 @@ pub struct Policy {
     pub review_timeout: Millis,
     /// What an unanswered review means.
     pub doubt: Doubt,
-    /// How likely a thing known to lie on a plate that is not its own is taken next there, against 1 for what belongs
-    /// there. A busy store sees many more ordinary pick-ups for each; a short recording made to confuse sees fewer.
+    /// How likely a thing known to lie on a plate that is not its own is taken next there, against 1 for what
+    /// belongs there. A busy store sees many more ordinary pick-ups for each; a short recording made to
+    /// confuse sees fewer.
     pub misplaced: f64,
     /// Currency of totals; lines priced in another currency are not charged.
     pub currency: Currency,
@@ -75,7 +77,8 @@ impl Default for Policy {
     }
 }
 
-/// What the store is told. The ledger stores (time, id, input) before [`Store::handle`] sees it, and replays the same.
+/// What the store is told. The ledger stores (time, id, input) before [`Store::handle`] sees it, and replays
+/// the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "input", rename_all = "snake_case")]
 pub enum Input {
@@ -173,8 +176,8 @@ impl Store {
         }
     }
 
-    /// Handles one input. `id` is the ledger's name for it, unique for ever; sessions, events and receipts are named
-    /// after it. Total: unknown and repeated passages and decisions change nothing.
+    /// Handles one input. `id` is the ledger's name for it, unique for ever; sessions, events and receipts
+    /// are named after it. Total: unknown and repeated passages and decisions change nothing.
     pub fn handle(&mut self, at: Instant, id: &MessageId, input: &Input, out: &mut Vec<Command>) {
         match input {
             Input::Evidence(evidence) => self.evidence(at, id, evidence, out),
@@ -199,12 +202,14 @@ impl Store {
         reviews.chain(exits).min()
     }
 
-    /// Sessions, carts, plates and open reviews for screens; sessions settled of late stay on it for a minute.
+    /// Sessions, carts, plates and open reviews for screens; sessions settled of late stay on it for a
+    /// minute.
     #[must_use]
     pub fn view(&self, at: Instant) -> StoreView {
-        let sessions = self.sessions.iter().filter(|(_, session)| {
-            session.settled.is_none_or(|settled| at.since(settled) <= SHOWN)
-        });
+        let sessions = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.settled.is_none_or(|settled| at.since(settled) <= SHOWN));
         let show = |(key, session): (&SessionKey, &Session)| SessionView {
             session: session.id.clone(),
             tracks: session.tracks.clone(),
@@ -372,13 +377,14 @@ impl Store {
         }));
     }
 
-    /// Exits of nobody knows whom: when as many left as were inside, everybody did; when as many sessions were never
-    /// seen on the floor, those did.
+    /// Exits of nobody knows whom: when as many left as were inside, everybody did; when as many sessions
+    /// were never seen on the floor, those did.
     fn give_up_exits(&mut self, at: Instant, out: &mut Vec<Command>) {
         for exit in &mut self.exits {
             exit.given_up |= at.since(exit.at) >= EXIT_WAIT;
         }
-        let unknown: Vec<Instant> = self.exits.iter().filter(|exit| exit.given_up).map(|exit| exit.at).collect();
+        let unknown: Vec<Instant> =
+            self.exits.iter().filter(|exit| exit.given_up).map(|exit| exit.at).collect();
         if unknown.is_empty() {
             return;
         }
@@ -446,12 +452,14 @@ impl Store {
         if !self.reviews.iter().any(|review| review.event == decision.event) {
             return;
         }
-        let session = decision.session.as_ref().and_then(|id| {
-            self.sessions.iter().find(|(_, session)| session.id == *id).map(|(key, _)| *key)
-        });
+        let session = decision
+            .session
+            .as_ref()
+            .and_then(|id| self.sessions.iter().find(|(_, session)| session.id == *id).map(|(key, _)| *key));
         let mut explanation: Explanation = Vec::new();
         for (product, count) in &decision.items {
-            let found = (0..ProductKey::MAX).zip(&self.map.products).find(|(_, listed)| listed.id == *product);
+            let found =
+                (0..ProductKey::MAX).zip(&self.map.products).find(|(_, listed)| listed.id == *product);
             let count = i16::try_from(*count).unwrap_or(0);
             if let (Some((product, _)), true) = (found, count != 0) {
                 explanation.push(Move { session, product, count });
@@ -473,8 +481,12 @@ impl Store {
             }
             self.gone(key, at, out);
         }
-        let unclear: Vec<SessionKey> =
-            self.sessions.iter().filter(|(_, session)| session.settled.is_none()).map(|(key, _)| *key).collect();
+        let unclear: Vec<SessionKey> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.settled.is_none())
+            .map(|(key, _)| *key)
+            .collect();
         for key in &unclear {
             if !self.clear(*key) && !self.asked(*key) {
                 let accept = self.policy.accept;
@@ -541,12 +553,13 @@ impl Store {
     /// A review is out whose answer may clear this session.
     fn asked(&self, key: SessionKey) -> bool {
         self.belief.events.iter().enumerate().any(|(index, event)| {
-            self.reviews.iter().any(|review| review.event == event.change.id) && self.involved(index, key) > CANDIDATE
+            self.reviews.iter().any(|review| review.event == event.change.id)
+                && self.involved(index, key) > CANDIDATE
         })
     }
 
-    /// Asks for the least clear event of a session, if its likeliest explanation has a chance below `below`; one at a
-    /// time, because an answer often clears the others.
+    /// Asks for the least clear event of a session, if its likeliest explanation has a chance below `below`;
+    /// one at a time, because an answer often clears the others.
     fn ask(&mut self, key: SessionKey, below: f64, out: &mut Vec<Command>) -> bool {
         let worst = self
             .belief
@@ -555,7 +568,9 @@ impl Store {
             .enumerate()
             .filter(|(_, event)| !self.reviews.iter().any(|review| review.event == event.change.id))
             .filter(|(index, _)| self.involved(*index, key) > CANDIDATE)
-            .map(|(index, _)| (index, self.belief.explanations(index).first().map_or(1.0, |(_, chance)| *chance)))
+            .map(|(index, _)| {
+                (index, self.belief.explanations(index).first().map_or(1.0, |(_, chance)| *chance))
+            })
             .filter(|(_, chance)| *chance < below.min(CERTAIN))
             .min_by(|a, b| a.1.total_cmp(&b.1));
         let Some((index, _)) = worst else { return false };
@@ -568,7 +583,8 @@ impl Store {
     fn review(&self, index: usize) -> Review {
         let change = &self.belief.events[index].change;
         let candidate = |(explanation, probability): &(&Explanation, f64)| {
-            // Two people taking one each are listed under the first; the reviewer sees the plates and the clip.
+            // Two people taking one each are listed under the first; the reviewer sees the plates and the
+            // clip.
             let first = explanation.first().and_then(|step| step.session);
             let items = explanation.iter().filter(|step| step.session == first);
             Candidate {
@@ -621,7 +637,9 @@ impl Store {
         let likeliest = carts.first().map(|(cart, _)| cart.clone()).unwrap_or_default();
         let sure = self.clear(key) || self.policy.doubt == Doubt::Likeliest;
         let cart = if sure { likeliest } else { surely_taken(&carts, self.policy.accept) };
-        let Some(session) = self.sessions.get(&key).filter(|session| session.settled.is_none()) else { return };
+        let Some(session) = self.sessions.get(&key).filter(|session| session.settled.is_none()) else {
+            return;
+        };
         let lines = self.describe(key, session, &cart, |product, count| {
             chance(&carts, product, |held| if sure { held == count } else { held >= count })
         });
@@ -657,9 +675,9 @@ impl Store {
                 })
             })
             .collect();
-        let minor = lines
-            .iter()
-            .fold(0_i64, |sum, line| sum.saturating_add(line.price.minor.saturating_mul(i64::from(line.quantity))));
+        let minor = lines.iter().fold(0_i64, |sum, line| {
+            sum.saturating_add(line.price.minor.saturating_mul(i64::from(line.quantity)))
+        });
         Receipt {
             id: MessageId(format!("receipt/{}", session.id)),
             session: session.id.clone(),

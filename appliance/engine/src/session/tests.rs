@@ -39,7 +39,12 @@ fn map() -> StoreMap {
         cameras: Vec::new(),
         plates: numbers
             .clone()
-            .map(|n| Plate { id: plate(n), position: [f64::from(n), 2.0, 1.0], front: [0.0, -1.0], width: 0.3 })
+            .map(|n| Plate {
+                id: plate(n),
+                position: [f64::from(n), 2.0, 1.0],
+                front: [0.0, -1.0],
+                width: 0.3,
+            })
             .collect(),
         products: numbers
             .clone()
@@ -89,7 +94,8 @@ impl Bench {
     }
 
     fn enter(&mut self, track: u64) {
-        let grant = Grant { member: MemberHandle(track), party: 1, party_member: 0, staff: false, wide: false };
+        let grant =
+            Grant { member: MemberHandle(track), party: 1, party_member: 0, staff: false, wide: false };
         self.passage(Some(track), Direction::Entry, Authority::Grant(grant));
     }
 
@@ -125,18 +131,16 @@ impl Bench {
     }
 
     fn receipts(&self) -> Vec<&Receipt> {
-        let receipt = |command| match command {
-            &Command::Settle(ref receipt) => Some(receipt),
-            Command::Review(_) | Command::Close(_) => None,
-        };
+        fn receipt(command: &Command) -> Option<&Receipt> {
+            if let Command::Settle(receipt) = command { Some(receipt) } else { None }
+        }
         self.said.iter().filter_map(receipt).collect()
     }
 
     fn reviews(&self) -> Vec<&Review> {
-        let review = |command| match command {
-            &Command::Review(ref review) => Some(review),
-            Command::Settle(_) | Command::Close(_) => None,
-        };
+        fn review(command: &Command) -> Option<&Review> {
+            if let Command::Review(review) = command { Some(review) } else { None }
+        }
         self.said.iter().filter_map(review).collect()
     }
 
@@ -168,7 +172,11 @@ fn table() {
         ("one after the other", &[(2, -330.0, ALONE), (2, -329.1, ALONE)], "1:P2x2 2:"),
         ("put back at home", &[(1, -500.0, ALONE), (1, 500.0, ALONE)], "1: 2:"),
         ("put back elsewhere", &[(1, -500.0, ALONE), (7, 500.0, ALONE)], "1: 2:"),
-        ("misplaced, then taken by another", &[(1, -500.0, FIRST), (7, 500.0, FIRST), (7, -500.2, SECOND)], "1: 2:P1x1"),
+        (
+            "misplaced, then taken by another",
+            &[(1, -500.0, FIRST), (7, 500.0, FIRST), (7, -500.2, SECOND)],
+            "1: 2:P1x1",
+        ),
         ("each their own", &[(1, -500.0, FIRST), (5, -120.0, SECOND)], "1:P1x1 2:P5x1"),
         ("twins by their plate", &[(3, -250.2, FIRST), (4, -250.2, SECOND)], "1:P3x1 2:P4x1"),
         ("a hand pressed: no product", &[(1, -4.0, ALONE)], "1: 2:"),
@@ -196,7 +204,8 @@ fn table() {
 
 #[test]
 fn steps_are_parted_by_what_explains_them() {
-    let cases: [(&str, &[(u16, f64)], &str); 4] = [
+    type Case = (&'static str, &'static [(u16, f64)], &'static str);
+    let cases: [Case; 4] = [
         ("one thing over two plates", &[(1, -200.0), (2, -300.0)], "1:P1x1"),
         ("two things from two plates", &[(1, -500.3), (2, -329.5)], "1:P1x1,P2x1"),
         ("the neighbour feels it", &[(7, -9.0), (8, -800.0)], "1:P8x1"),
@@ -226,7 +235,10 @@ fn the_receipt_comes_with_the_watermark_and_adds_up() {
     bench.mark();
     let receipt = bench.receipts()[0].clone();
     assert_eq!(receipt.total, Money { minor: 100 + 2 * 200, currency: Currency::KRW });
-    assert!(receipt.lines.iter().all(|line| line.confidence > 0.95 && line.evidence.len() == 1), "{receipt:?}");
+    assert!(
+        receipt.lines.iter().all(|line| line.confidence > 0.95 && line.evidence.len() == 1),
+        "{receipt:?}"
+    );
     assert!(receipt.settled.since(receipt.left) <= Millis::from_seconds(30));
 }
 
@@ -294,8 +306,8 @@ fn without_an_answer_nobody_is_charged_for_it() {
 
 #[test]
 fn later_evidence_decides_twins() {
-    // Product 3 or 4 from plate 7, where neither belongs; the put-back on 4's own plate tells which it was, and that
-    // shopper 1 holds none of it any more.
+    // Product 3 or 4 from plate 7, where neither belongs; the put-back on 4's own plate tells which it was,
+    // and that shopper 1 holds none of it any more.
     let mut bench = Bench::new(Policy::default());
     bench.enter(1);
     bench.shelf(7, -250.2, ALONE);
@@ -447,7 +459,8 @@ fn play(bench: &mut Bench, acts: &[Act]) -> usize {
             }
             Act::Enter(_) | Act::Leave(_) | Act::Pick(..) => {}
         }
-        // Items conserved: every hypothesis' carts are what its explanations say, and no cart holds less than none.
+        // Items conserved: every hypothesis' carts are what its explanations say, and no cart holds less than
+        // none.
         assert!(bench.store.belief.conserved(&bench.store.planogram));
     }
     for who in inside.keys() {
@@ -482,7 +495,8 @@ proptest! {
         }
         prop_assert_eq!(&said, &bench.said);
         prop_assert_eq!(&again, &bench.store);
-        // A ledger that was sent everything twice (killed between storing and forgetting) says the same passages once.
+        // A ledger that was sent everything twice (killed between storing and forgetting) says the same
+        // passages once.
         let count = again.view(Instant(bench.now)).settled;
         for (at, id, input) in &bench.journal {
             if matches!(input, Input::Evidence(Evidence::Entered { .. } | Evidence::Left { .. })) {
