@@ -186,3 +186,106 @@ impl Canvas {
         Picture { width, height, rgb }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use engine::kiosk::Language;
+    use slint::LogicalPosition;
+    use slint::platform::{PointerEventButton, WindowEvent};
+
+    use super::*;
+    use crate::state::Action;
+
+    const SIZE: (u32, u32) = (540, 960);
+    /// Pixels a millimetre at that size: see `ui/theme.slint`.
+    const MM: f64 = 540.0 / 194.3;
+    /// Pixels between two touches when a control is measured.
+    const STEP: i32 = 3;
+
+    struct Finger {
+        canvas: Canvas,
+        felt: Rc<RefCell<Vec<Action>>>,
+    }
+
+    impl Finger {
+        fn new() -> Self {
+            let canvas = Canvas::new().unwrap();
+            let felt = Rc::new(RefCell::new(Vec::new()));
+            let feel = felt.clone();
+            app::listen(&canvas.app, move |action| feel.borrow_mut().push(action));
+            Self { canvas, felt }
+        }
+
+        /// The control at a point, in pixels.
+        fn tap(&self, x: i32, y: i32) -> Option<String> {
+            let position = LogicalPosition::new(x as f32, y as f32);
+            let button = PointerEventButton::Left;
+            let window = self.canvas.app.window();
+            window.dispatch_event(WindowEvent::PointerPressed { position, button });
+            window.dispatch_event(WindowEvent::PointerReleased { position, button });
+            let action = self.felt.borrow_mut().drain(..).next_back()?;
+            (action != Action::Elsewhere).then(|| format!("{action:?}"))
+        }
+
+        /// Width and height of the control under a point, in millimetres.
+        fn extent(&self, what: &str, x: i32, y: i32) -> (f64, f64) {
+            let reach = |dx: i32, dy: i32| {
+                (0..320)
+                    .map(|count| count * STEP)
+                    .take_while(|far| self.tap(x + dx * far, y + dy * far).as_deref() == Some(what))
+                    .count() as i32
+            };
+            let width = reach(1, 0) + reach(-1, 0) - 1;
+            let height = reach(0, 1) + reach(0, -1) - 1;
+            (f64::from(width * STEP) / MM, f64::from(height * STEP) / MM)
+        }
+    }
+
+    #[test]
+    fn every_control_is_felt_and_large_enough() {
+        let finger = Finger::new();
+        let table: [(&str, &[&str]); 7] = [
+            ("gate-refused-revoked", &["Call", "Language"]),
+            ("help-idle", &["Language(Korean)", "Language(English)", "Call", "LowReach(true)"]),
+            ("help-home", &["Back", "Search", "Call", "Language(Korean)", "HighContrast(true)"]),
+            ("help-search-empty", &["Key('⌫')", "Key(' ')", "Letters", "Digits", "Clear", "Choose", "Back"]),
+            ("help-product-low-reach", &["Search", "Back", "Call", "LowReach(false)"]),
+            ("help-call-sent", &["Cancel", "HighContrast(true)"]),
+            ("help-leaving", &["MoreTime"]),
+        ];
+        let scenes: Vec<_> = Language::ALL.into_iter().flat_map(crate::showcase::scenes).collect();
+        for (name, expected) in table {
+            // English has the longer words; the keyboard is the same.
+            let tags: &[&str] = if name.contains("search") { &["ko"] } else { &["en"] };
+            for tag in tags {
+                let name = format!("{name}-{tag}");
+                let scene = scenes.iter().find(|scene| scene.name == name).unwrap();
+                finger.canvas.paint(&scene.view, SIZE);
+                let mut found = BTreeMap::new();
+                for y in (4..960).step_by(24) {
+                    for x in (4..540).step_by(24) {
+                        if let Some(what) = finger.tap(x, y) {
+                            found.entry(what).or_insert((x, y));
+                        }
+                    }
+                }
+                for part in expected {
+                    assert!(
+                        found.keys().any(|what| what.starts_with(part)),
+                        "{part} is missing on {name}: {found:?}"
+                    );
+                }
+                for (what, (x, y)) in found {
+                    let (width, height) = finger.extent(&what, x, y);
+                    assert!(
+                        width >= 19.9 && height >= 19.9,
+                        "{what} on {name} is {width:.1} x {height:.1} mm"
+                    );
+                }
+            }
+        }
+    }
+}
