@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use camera::Format;
 use engine::message::{Ack, GateView, Passage, Receipt, Review, topic};
+use engine::store::StoreMap;
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MessageId};
 use runtime::bus::{Bus, Subscription};
@@ -17,6 +18,7 @@ use runtime::outbox::ack_topic_of;
 use store_sim::devices::Devices;
 use store_sim::fault::{FaultKind, Service};
 use store_sim::{Options, World, oracle};
+use tokio::sync::watch;
 
 use crate::report::{Baskets, Percentiles, Score, Table};
 use crate::services::{Files, Services};
@@ -63,7 +65,23 @@ struct Latencies {
     microseconds: Vec<u32>,
 }
 
-/// Runs a day on a paused clock, as fast as the machine can, and returns its table.
+/// A day under way: the world, its devices and the services on them.
+pub struct Day {
+    world: World,
+    devices: Devices,
+    services: Services,
+    faults: Faults,
+    listener: Listener,
+    trace: Option<Trace>,
+    bus: Bus,
+    clock: Clock,
+    started: std::time::Instant,
+    start: Instant,
+    empty_since: Option<Instant>,
+}
+
+/// Runs a day on a paused clock, as fast as the machine can, and returns its table. `progress` hears a line every half
+/// minute of the day.
 ///
 /// # Errors
 /// When a service cannot start or ends badly.
@@ -74,52 +92,116 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Table>
         .start_paused(true)
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(live_through(plan, progress))
-}
-
-async fn live_through(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Table> {
-    let started = std::time::Instant::now();
-    let mut world = World::new(plan.world);
-    let (mut devices, opened) = Devices::new(&world, Format::Yuyv);
-    let bus = Bus::local();
-    let clock = Clock::starting_at(plan.world.start.before(OPENING));
-    let mut listener = Listener::new(&bus);
-    let mut services =
-        Services::start(&world, opened, &devices, plan.files.clone(), bus.clone(), clock.clone())?;
-    let mut faults = Faults::new(&world);
-    let mut trace = plan.trace.as_deref().map(|folder| Trace::start(folder, &bus)).transpose()?;
-    let mut told = plan.world.start;
-    let mut finished: Option<Instant> = None;
-    loop {
-        tokio::time::sleep(STEP).await;
-        let now = clock.now();
-        devices.step(&mut world, now);
-        faults.carry_out(now, &mut services, &world, &mut devices, &bus)?;
-        services.check().await?;
-        listener.listen(&bus);
-        if let Some(trace) = &mut trace {
-            trace.write().context("cannot write the trace")?;
-        }
-        if now.since(told) >= Millis::from_seconds(30) {
-            told = now;
-            progress(&line(&world, &listener, started.elapsed(), now.since(plan.world.start)));
-        }
-        if world.finished() {
-            // Nobody is left to look at.
-            devices.stop_cameras();
-            let since = *finished.get_or_insert(now);
-            if listener.all_settled(&world) || now.since(since) > SETTLING_MAX {
-                break;
+    runtime.block_on(async {
+        let clock = Clock::starting_at(plan.world.start.before(OPENING));
+        let mut day = Day::start(plan, Bus::local(), clock)?;
+        let mut told = plan.world.start;
+        while day.step().await? {
+            if day.clock.now().since(told) >= Millis::from_seconds(30) {
+                told = day.clock.now();
+                progress(&day.line());
             }
         }
+        day.end().await
+    })
+}
+
+impl Day {
+    /// Opens the store: starts all services on the world's devices.
+    ///
+    /// # Errors
+    /// When a service cannot start.
+    pub fn start(plan: &Plan, bus: Bus, clock: Clock) -> anyhow::Result<Self> {
+        let world = World::new(plan.world);
+        let (devices, opened) = Devices::new(&world, Format::Yuyv);
+        let listener = Listener::new(&bus);
+        let trace = plan.trace.as_deref().map(|folder| Trace::start(folder, &bus)).transpose()?;
+        let services =
+            Services::start(&world, opened, &devices, plan.files.clone(), bus.clone(), clock.clone())?;
+        Ok(Self {
+            faults: Faults::new(&world),
+            start: plan.world.start,
+            started: std::time::Instant::now(),
+            empty_since: None,
+            world,
+            devices,
+            services,
+            listener,
+            trace,
+            bus,
+            clock,
+        })
     }
-    let simulated = clock.now().since(plan.world.start);
-    if let Some(trace) = trace {
-        trace.end(&world).context("cannot write the truth")?;
+
+    /// Waits for the world's next step and carries it out; `false` once the day is over and every session settled, or
+    /// cannot be expected to any more.
+    ///
+    /// # Errors
+    /// When a service ended by itself.
+    pub async fn step(&mut self) -> anyhow::Result<bool> {
+        tokio::time::sleep(STEP).await;
+        let now = self.clock.now();
+        self.devices.step(&mut self.world, now);
+        self.faults.carry_out(now, &mut self.services, &self.world, &mut self.devices, &self.bus)?;
+        self.services.check().await?;
+        self.listener.listen(&self.bus);
+        if let Some(trace) = &mut self.trace {
+            trace.write().context("cannot write the trace")?;
+        }
+        if !self.world.finished() {
+            return Ok(true);
+        }
+        // Nobody is left to look at.
+        self.devices.stop_cameras();
+        let since = *self.empty_since.get_or_insert(now);
+        Ok(!self.listener.all_settled(&self.world) && now.since(since) <= SETTLING_MAX)
     }
-    services.stop().await?;
-    listener.listen(&bus);
-    Ok(listener.table(&world, &devices, simulated, started.elapsed()))
+
+    /// Closes the store: ends all services, and judges.
+    ///
+    /// # Errors
+    /// When a service ended badly, or the trace cannot be written.
+    pub async fn end(mut self) -> anyhow::Result<Table> {
+        let simulated = self.elapsed();
+        if let Some(trace) = self.trace {
+            trace.end(&self.world).context("cannot write the truth")?;
+        }
+        self.services.stop().await?;
+        self.listener.listen(&self.bus);
+        Ok(self.listener.table(&self.world, &self.devices, simulated, self.started.elapsed()))
+    }
+
+    /// The store's map.
+    #[must_use]
+    pub fn map(&self) -> &StoreMap {
+        self.world.map()
+    }
+
+    /// A flag that becomes true when the day ends, for what runs beside it.
+    #[must_use]
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.services.stopping()
+    }
+
+    /// Time since the day began.
+    #[must_use]
+    pub fn elapsed(&self) -> Millis {
+        self.clock.now().since(self.start)
+    }
+
+    /// One line for people who wait.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!(
+            "{:>5.0} s of the day in {:>4.0} s: {} inside, {} passages, {} receipts, {} reviews",
+            self.elapsed().as_seconds(),
+            self.started.elapsed().as_secs_f64(),
+            self.world.inside(),
+            self.listener.passed.len(),
+            self.listener.settled.len(),
+            self.listener.reviewed.len(),
+        )
+    }
 }
 
 /// Writes down what explains a wrong receipt.
@@ -150,19 +232,6 @@ impl Trace {
         let truth = File::create(self.folder.join("truth.json"))?;
         Ok(serde_json::to_writer(BufWriter::new(truth), world.truth())?)
     }
-}
-
-/// One line for people who wait.
-fn line(world: &World, listener: &Listener, real: Duration, simulated: Millis) -> String {
-    format!(
-        "{:>5.0} s simulated in {:>4.0} s: {} inside, {} passages, {} receipts, {} reviews",
-        simulated.as_seconds(),
-        real.as_secs_f64(),
-        world.inside(),
-        listener.passed.len(),
-        listener.settled.len(),
-        listener.reviewed.len(),
-    )
 }
 
 /// The faults that the runner of the services carries out.

@@ -3,5 +3,6 @@
 //! It is deliberately not how a shop runs: there each service is a process of its own.
 
 pub mod day;
+pub mod live;
 pub mod report;
 pub mod services;

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use appliance_box::day::{self, Plan};
+use appliance_box::live::{self, Live};
+use appliance_box::report::Table;
 use appliance_box::services::{Files, models_dir};
 use clap::{Args, Parser, Subcommand};
+use runtime::manifest::{BusSettings, ConsoleSettings, Manifest};
 use store_sim::Options;
 
 /// All of Stile in one process against the simulated store.
@@ -19,6 +22,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the simulated store in real time, with its screens and the console; Ctrl-C closes it.
+    Run {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// Take bus, console, models and state folder from this role manifest.
+        #[arg(long)]
+        manifest: Option<PathBuf>,
+        /// Folder for pictures of the screens when there is no display.
+        #[arg(long, default_value = "out/screens")]
+        pictures: PathBuf,
+        /// Open no windows even on a desktop.
+        #[arg(long)]
+        headless: bool,
+        /// Write the table here as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Run one simulated day headless, as fast as the machine can, and print its table.
     Day {
         #[command(flatten)]
@@ -63,6 +83,11 @@ struct StoreArguments {
 fn main() -> anyhow::Result<()> {
     runtime::telemetry::init();
     match Arguments::parse().command {
+        Command::Run { store, manifest, pictures, headless, json } => {
+            let scratch = day::fresh_state()?;
+            let live = live(&store, manifest.as_deref(), scratch.path(), pictures, headless)?;
+            print_table(&live::run(&live, tell)?, json.as_deref())
+        }
         Command::Day { store, json } => one_day(&store, json.as_deref()),
         Command::Replay { dir, json } => replay(&dir, json.as_deref()),
     }
@@ -70,7 +95,40 @@ fn main() -> anyhow::Result<()> {
 
 fn one_day(store: &StoreArguments, json: Option<&Path>) -> anyhow::Result<()> {
     let scratch = day::fresh_state()?;
-    let plan = Plan {
+    let plan = plan(store, scratch.path())?;
+    print_table(&day::run(&plan, &mut tell)?, json)
+}
+
+fn live(
+    store: &StoreArguments,
+    manifest: Option<&Path>,
+    scratch: &Path,
+    pictures: PathBuf,
+    headless: bool,
+) -> anyhow::Result<Live> {
+    let mut live = Live {
+        plan: plan(store, scratch)?,
+        console: ConsoleSettings::default(),
+        pictures,
+        headless,
+        bus: BusSettings::Local,
+    };
+    if let Some(path) = manifest {
+        let manifest = Manifest::load(path)?;
+        live.console = manifest.console;
+        live.bus = manifest.bus;
+        live.plan.files.models = manifest.models_dir;
+        if store.state.is_none() {
+            live.plan.files.state = manifest.state_dir;
+        }
+    }
+    std::fs::create_dir_all(&live.plan.files.state)
+        .with_context(|| format!("cannot make {}", live.plan.files.state.display()))?;
+    Ok(live)
+}
+
+fn plan(store: &StoreArguments, scratch: &Path) -> anyhow::Result<Plan> {
+    Ok(Plan {
         world: Options {
             seed: store.seed,
             shoppers: store.shoppers,
@@ -79,19 +137,23 @@ fn one_day(store: &StoreArguments, json: Option<&Path>) -> anyhow::Result<()> {
             ..Options::default()
         },
         files: Files {
-            state: store.state.clone().unwrap_or_else(|| scratch.path().to_owned()),
+            state: store.state.clone().unwrap_or_else(|| scratch.to_owned()),
             models: models_dir(),
             onnxruntime: recognition::library_path()?,
         },
         trace: store.trace.clone(),
-    };
-    let table = day::run(&plan, &mut |line| {
-        // A closed standard error is no reason to stop.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    })?;
+    })
+}
+
+fn tell(line: &str) {
+    // A closed standard error is no reason to stop.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn print_table(table: &Table, json: Option<&Path>) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{table}")?;
     if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&table)? + "\n";
+        let text = serde_json::to_string_pretty(table)? + "\n";
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if table.violations.is_empty() {
