@@ -41,7 +41,6 @@ struct Document;
 type Console = State<Arc<Shared>>;
 
 /// The API, the staff page and the metrics, ready to serve.
-#[must_use]
 pub fn router(shared: Arc<Shared>) -> axum::Router {
     let (api, document) = described().split_for_parts();
     let document = document.to_json().unwrap_or_default();

@@ -14,10 +14,11 @@ use crate::model::Problem;
 
 /// Refuses requests that a foreign web page may have caused.
 ///
-/// - On a loopback address the `Host` header must be a loopback name: a page elsewhere can point its own name
-/// at   127.0.0.1 (DNS rebinding), and would then count as the same origin.
-/// - A change (any method but GET and HEAD) must come from our own page or from no page at all, must carry
-/// JSON,   which no web page may send across origins unasked, and must carry the token when one is set.
+/// On a loopback address the `Host` header must be a loopback name: a page elsewhere can point its own name at
+/// 127.0.0.1 (DNS rebinding), and would then count as the same origin.
+///
+/// A change (any method but GET and HEAD) must come from our own page or from no page at all, must carry JSON, which
+/// no web page may send across origins unasked, and must carry the token when one is set.
 pub async fn check(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if shared.address.ip().is_loopback() && !loopback_host(headers) {

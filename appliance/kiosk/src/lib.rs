@@ -134,7 +134,7 @@ fn start(settings: &Settings, map: Arc<StoreMap>) -> Result<State, Error> {
             }
             Ok(State::Gate(Gate::new(lane.clone(), settings.language)))
         }
-        Shows::Help(name) => Ok(State::Help(Box::new(Help::new(name, map, settings.language)))),
+        Shows::Help(name) => Ok(State::Help(Help::new(name, map, settings.language))),
     }
 }
 

@@ -251,7 +251,7 @@ impl Stage {
 
     fn help(language: Language) -> Self {
         let help = Help::new(KIOSK, Arc::new(sample_map()), language);
-        Self { state: State::Help(Box::new(help)), now: START }
+        Self { state: State::Help(help), now: START }
     }
 
     fn scene(&self, name: &str) -> Scene {

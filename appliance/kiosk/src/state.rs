@@ -53,7 +53,7 @@ pub enum State {
     /// A gate screen.
     Gate(Gate),
     /// A help kiosk.
-    Help(Box<Help>),
+    Help(Help),
 }
 
 /// A gate screen's state.
