@@ -25,9 +25,9 @@ use crate::services::{Files, Services};
 
 /// How often the world moves on: its own step.
 const STEP: Duration = Duration::from_millis(50);
-/// How long after the last shopper left sessions may still settle: a review waits two minutes for a person, then
+/// How long after the last shopper left sessions may still settle: a review waits for a person for a while, then
 /// nobody is charged for it.
-const SETTLING_MAX: Millis = Millis(3 * 60 * 1000);
+const SETTLING_MAX: Millis = Millis(90 * 1000);
 /// How long the services may need before the first shopper comes, to open devices and learn the shelves' levels.
 const OPENING: Millis = Millis(2_000);
 
@@ -93,8 +93,7 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Table>
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let clock = Clock::starting_at(plan.world.start.before(OPENING));
-        let mut day = Day::start(plan, Bus::local(), clock)?;
+        let mut day = Day::start(plan, Bus::local())?;
         let mut told = plan.world.start;
         while day.step().await? {
             if day.clock.now().since(told) >= Millis::from_seconds(30) {
@@ -107,12 +106,14 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Table>
 }
 
 impl Day {
-    /// Opens the store: starts all services on the world's devices.
+    /// Opens the store: starts all services on the world's devices, some seconds before the first shopper may come.
     ///
     /// # Errors
     /// When a service cannot start.
-    pub fn start(plan: &Plan, bus: Bus, clock: Clock) -> anyhow::Result<Self> {
-        let world = World::new(plan.world);
+    pub fn start(plan: &Plan, bus: Bus) -> anyhow::Result<Self> {
+        let mut world = World::new(plan.world);
+        warm(&mut world);
+        let clock = Clock::starting_at(plan.world.start.before(OPENING));
         let (devices, opened) = Devices::new(&world, Format::Yuyv);
         let listener = Listener::new(&bus);
         let trace = plan.trace.as_deref().map(|folder| Trace::start(folder, &bus)).transpose()?;
@@ -151,8 +152,6 @@ impl Day {
         if !self.world.finished() {
             return Ok(true);
         }
-        // Nobody is left to look at.
-        self.devices.stop_cameras();
         let since = *self.empty_since.get_or_insert(now);
         Ok(!self.listener.all_settled(&self.world) && now.since(since) <= SETTLING_MAX)
     }
@@ -181,6 +180,12 @@ impl Day {
     #[must_use]
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.services.stopping()
+    }
+
+    /// The day's time line.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Time since the day began.
@@ -231,6 +236,14 @@ impl Trace {
         self.file.flush()?;
         let truth = File::create(self.folder.join("truth.json"))?;
         Ok(serde_json::to_writer(BufWriter::new(truth), world.truth())?)
+    }
+}
+
+/// Draws every camera once: the first picture of each takes long, and would come late to a store in real time.
+fn warm(world: &mut World) {
+    let mut picture = camera::Rgb::new(0, 0);
+    for camera in 0..world.map().cameras.len() {
+        world.render(camera, &mut picture);
     }
 }
 

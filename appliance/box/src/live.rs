@@ -12,7 +12,6 @@ use engine::message::{KioskScan, topic};
 use engine::time::Millis;
 use kiosk::{Painter, Remote, Shows, View, Window};
 use runtime::bus::Bus;
-use runtime::clock::Clock;
 use runtime::manifest::ConsoleSettings;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -90,8 +89,8 @@ async fn open(live: &Live, tell: fn(&str)) -> anyhow::Result<Opened> {
             Bus::mqtt(settings, &format!("stile-box-{}", std::process::id()))
         }
     };
-    let clock = Clock::starting_at(live.plan.world.start);
-    let day = Day::start(&live.plan, bus.clone(), clock.clone())?;
+    let day = Day::start(&live.plan, bus.clone())?;
+    let clock = day.clock().clone();
     let map = Arc::new(day.map().clone());
     let mut beside = JoinSet::new();
 
