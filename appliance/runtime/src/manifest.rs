@@ -159,8 +159,8 @@ impl Manifest {
 /// Names the file and the entry at fault.
 pub fn load_store_map(path: &Path) -> Result<StoreMap, Error> {
     let text = read(path)?;
-    let map: StoreMap = serde_json::from_str(&text)
-        .map_err(|source| Error::StoreMap { path: path.to_owned(), source })?;
+    let map: StoreMap =
+        serde_json::from_str(&text).map_err(|source| Error::StoreMap { path: path.to_owned(), source })?;
     map.validate().map_err(|source| Error::StoreMapContent { path: path.to_owned(), source })?;
     Ok(map)
 }

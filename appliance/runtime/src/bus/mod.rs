@@ -92,11 +92,8 @@ impl Bus {
     /// Receives what matches an MQTT topic filter (`+` one level, `#` the rest), views retained so far first.
     #[must_use]
     pub fn subscribe(&self, filter: &str) -> Subscription {
-        let queue = Arc::new(Queue {
-            filter: filter.to_owned(),
-            waiting: Mutex::default(),
-            arrived: Notify::new(),
-        });
+        let queue =
+            Arc::new(Queue { filter: filter.to_owned(), waiting: Mutex::default(), arrived: Notify::new() });
         locked(&self.shared.subscribers).push(Arc::downgrade(&queue));
         match &self.remote {
             Some(remote) => remote.subscribe(filter),
@@ -138,14 +135,16 @@ impl Bus {
         };
         let sent = match &self.remote {
             Some(remote) => remote.publish(topic, &payload, retain),
-            None => self.connected() && {
-                let message = Message { topic: topic.to_owned(), payload };
-                self.shared.deliver(&message);
-                if retain {
-                    locked(&self.shared.retained).insert(topic.to_owned(), message);
+            None => {
+                self.connected() && {
+                    let message = Message { topic: topic.to_owned(), payload };
+                    self.shared.deliver(&message);
+                    if retain {
+                        locked(&self.shared.retained).insert(topic.to_owned(), message);
+                    }
+                    true
                 }
-                true
-            },
+            }
         };
         if !sent {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
