@@ -196,3 +196,16 @@ fn models_are_the_ones_their_cards_describe() {
     }
     assert!(checked > 0, "models/onnx/manifest.toml names no file");
 }
+
+#[test]
+fn every_role_manifest_loads() {
+    let folder = root().join("appliance/manifests");
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(&folder).expect("appliance/manifests").flatten() {
+        if entry.path().extension().is_some_and(|ending| ending == "toml") {
+            runtime::manifest::Manifest::load(&entry.path()).unwrap_or_else(|error| panic!("{error:?}"));
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 0, "no manifest in {}", folder.display());
+}
