@@ -9,12 +9,12 @@ use crate::time::Instant;
 pub(super) const HEAD_PRIOR: f64 = 1.58;
 const HEAD_PRIOR_SD: f64 = 0.2;
 /// Heads outside this range (metres) are not people: a child who can walk, a very tall adult.
-pub(super) const HEAD_RANGE: [f64; 2] = [0.7, 2.15];
+pub(super) const HEAD_RANGE: [f64; 2] = [0.6, 2.0];
 /// Walking people start, stop and turn within about half a second: power of white acceleration, m^2/s^3.
 const ACCELERATION: f64 = 0.8;
 /// The head bows and rises about the stature: an Ornstein-Uhlenbeck process of this time (s) and spread (m).
 const BOW_TIME: f64 = 3.0;
-const BOW_SD: f64 = 0.1;
+const BOW_SD: f64 = 0.15;
 /// Whom no camera sees slows down: people without detections stand at a shelf more often than they march on.
 const COAST_TIME: f64 = 0.8;
 /// Errors that more frames of one camera do not average out (calibration, sway of the head), metres.
@@ -178,6 +178,11 @@ impl Filter {
 }
 
 impl Expectation {
+    /// Where the point should be in the picture.
+    pub fn pixel(&self) -> [f64; 2] {
+        self.pixel.into()
+    }
+
     /// Squared Mahalanobis distance of a pixel with its own noise, and the logarithm of the determinant of the
     /// innovation's covariance.
     pub fn distance(&self, pixel: [f64; 2], sd: f64) -> Option<(f64, f64)> {

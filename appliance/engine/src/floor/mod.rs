@@ -16,6 +16,7 @@ mod track;
 
 use std::collections::BTreeMap;
 
+use nalgebra::Vector2;
 use serde::{Deserialize, Serialize};
 
 use self::camera::CameraModel;
@@ -39,6 +40,9 @@ const UNASSIGNED: f64 = 26.0;
 const FRESH: Millis = Millis(500);
 /// A camera that has sent nothing for this long does not count as covering a place.
 const SILENT: Millis = Millis(1000);
+/// Heads are never nearer to each other than this for long, metres and time.
+const DOUBLE: f64 = 0.22;
+const DOUBLE_LASTS: Millis = Millis(700);
 /// Candidates kept at a time; a broken detector cannot take more.
 const CANDIDATES_MAX: usize = 64;
 /// Detections of one frame looked at; a frame of one ceiling camera does not hold more people.
@@ -129,6 +133,7 @@ impl Tracker {
         *heard = (*heard).max(sighting.at);
         for track in self.tracks.values_mut() {
             track.predict(self.now);
+            self.place.keep_inside(track);
         }
         for candidate in &mut self.candidates {
             candidate.track.predict(self.now);
@@ -138,13 +143,13 @@ impl Tracker {
             sighting.people.iter().filter(|seen| seen.is_sound()).take(DETECTIONS_MAX).collect();
         let mut fresh: Vec<&mut Track> =
             self.tracks.values_mut().filter(|track| self.now.since(track.seen) <= FRESH).collect();
-        seen = correct(model, sighting, seen, &mut fresh);
+        seen = correct(model, sighting, &self.place, seen, &mut fresh);
         let tracks = &self.tracks;
         let (now, at) = (self.now, sighting.at);
         let live = |place| views(&self.cameras, &self.heard, now, place);
         let mut waiting: Vec<&mut Track> =
             self.candidates.iter_mut().map(|candidate| &mut candidate.track).collect();
-        seen = correct(model, sighting, seen, &mut waiting);
+        seen = correct(model, sighting, &self.place, seen, &mut waiting);
         for candidate in &mut self.candidates {
             if candidate.track.seen_by(sighting.camera) == Some(at) {
                 let coverage = live([candidate.track.filter.mean[0], candidate.track.filter.mean[1]]);
@@ -163,10 +168,14 @@ impl Tracker {
             }
         }
 
+        self.part_doubles();
         self.tangles.touch(&mut self.tracks, now);
         self.settle_candidates();
-        let place = &self.place;
-        self.tracks.retain(|_, track| !place.has_left(track, now));
+        let (place, cameras, heard) = (&self.place, &self.cameras, &self.heard);
+        self.tracks.retain(|_, track| {
+            let watched = views(cameras, heard, now, track.seen_at.into()) >= 2;
+            !place.has_left(track, watched, now)
+        });
         let tracks = &self.tracks;
         self.tangles.forget(|track| !tracks.contains_key(&track));
         Outcome::Taken
@@ -201,6 +210,28 @@ impl Tracker {
             .map(|(camera, _)| *camera)
             .collect();
         FloorView { at: now, people, cameras }
+    }
+
+    /// Two tracks in one place follow one person, and the one that is seen less often has lost its own.
+    fn part_doubles(&mut self) {
+        let now = self.now;
+        let fresh: Vec<(TrackId, Vector2<f64>, f64)> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| now.since(track.seen) <= FRESH)
+            .map(|(id, track)| (*id, track.filter.position(), track.rate))
+            .collect();
+        for (id, position, rate) in &fresh {
+            let double = fresh.iter().any(|(other, place, better)| {
+                other != id && (place - position).norm() < DOUBLE && (better, id) > (rate, other)
+            });
+            let Some(track) = self.tracks.get_mut(id) else { continue };
+            if !double {
+                track.overlaps = None;
+            } else if now.since(*track.overlaps.get_or_insert(now)) > DOUBLE_LASTS {
+                track.lose(now);
+            }
+        }
     }
 
     /// Candidates become new tracks or give a waiting track its place back; those that found no support go.
@@ -250,11 +281,17 @@ impl Seen {
 fn correct<'a>(
     model: &CameraModel,
     sighting: &Sighting,
+    place: &Place,
     seen: Vec<&'a Seen>,
     tracks: &mut [&mut Track],
 ) -> Vec<&'a Seen> {
     let expected: Vec<Option<Expectation>> =
         tracks.iter().map(|track| track.filter.expect_head(model, sighting.at)).collect();
+    for (track, expected) in tracks.iter_mut().zip(&expected) {
+        if expected.as_ref().is_some_and(|expected| is_inside(model, expected.pixel())) {
+            track.expect();
+        }
+    }
     let costs: Vec<Vec<f64>> = seen
         .iter()
         .map(|seen| {
@@ -275,7 +312,7 @@ fn correct<'a>(
     let mut left = Vec::new();
     for (seen, column) in seen.into_iter().zip(assigned) {
         match column.and_then(|column| Some((column, expected[column].as_ref()?))) {
-            Some((column, expectation)) => tracks[column].correct(model, sighting, seen, expectation),
+            Some((column, expectation)) => tracks[column].correct(model, sighting, seen, expectation, place),
             None => left.push(seen),
         }
     }
@@ -293,8 +330,11 @@ fn views(
         .iter()
         .filter(|(id, _)| heard.get(id).is_some_and(|heard| now.since(*heard) <= SILENT))
         .filter_map(|(_, model)| Some((model, model.project([place[0], place[1], filter::HEAD_PRIOR])?)))
-        .filter(|(model, [x, y])| {
-            (EDGE..f64::from(model.width) - EDGE).contains(x) && (EDGE..f64::from(model.height) - EDGE).contains(y)
-        })
+        .filter(|(model, pixel)| is_inside(model, *pixel))
         .count()
+}
+
+/// Whether a head there lies whole in the picture.
+fn is_inside(model: &CameraModel, [x, y]: [f64; 2]) -> bool {
+    (EDGE..f64::from(model.width) - EDGE).contains(&x) && (EDGE..f64::from(model.height) - EDGE).contains(&y)
 }

@@ -207,7 +207,7 @@ fn identities_survive_crossing_misses_false_alarms_and_gaps() {
     assert_eq!(sum.swaps, 0);
     assert!(sum.rmse() < 0.15, "rmse {}", sum.rmse());
     // Who is hidden while walking out leaves a waiting track near the exit for half a minute.
-    assert!(sum.share(sum.missed) < 3.0 && sum.share(sum.ghosts) < 8.0);
+    assert!(sum.share(sum.missed) < 3.0 && sum.share(sum.ghosts) < 12.0);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use nalgebra::Vector2;
 use super::camera::CameraModel;
 use super::filter::{Expectation, Filter, HEAD_PRIOR, HEAD_RANGE};
 use super::hands::HandRay;
-use super::{GATE, SD_MIN, Seen, Sighting};
-use crate::store::{Lane, StoreMap};
+use super::{FRESH, GATE, SD_MIN, Seen, Sighting};
+use crate::store::{Gondola, Lane, StoreMap};
 use crate::time::{Instant, Millis};
 use crate::units::{CameraId, TrackId};
 
@@ -22,6 +22,23 @@ const CANDIDATE_AGE: Millis = Millis(150);
 const SPEED_MAX: f64 = 2.5;
 /// Explanations of a newcomer that are this much less likely (in log likelihood) are still kept in mind.
 const DOUBT: f64 = 4.0;
+/// Least share of the frames that should show a person in which the detector finds them. It finds more than two in
+/// three of real heads, hidden ones included; false alarms rarely come again in half of the frames.
+const HIT_RATE: f64 = 0.45;
+/// Weight of the newest chance in a track's rate of hits.
+const RATE_GAIN: f64 = 0.05;
+/// Corrections after which a track may be found again when it is lost.
+const FOLLOWED: u32 = 20;
+/// Corrections after which a track is a person beyond doubt, and waits for ever when unseen.
+const ESTABLISHED: u32 = 60;
+/// Nobody is found for the first time with the head lower than this, metres; who is followed may bow deeper.
+const HEAD_BIRTH: f64 = 1.2;
+/// Nor in the lane, where children come in.
+const HEAD_BIRTH_LANE: f64 = 0.95;
+/// Heads lean over the edge of a shelf unit that is lower than they are by no more than this, metres.
+const LEAN: f64 = 0.2;
+/// Where somebody new is the likeliest, less doubt is kept: most who come in are new.
+const DOUBT_NEW: f64 = 1.0;
 /// Half the width of a lane's zone, metres: the passage line and those who queue beside it.
 const LANE_REACH: f64 = 1.5;
 /// People do not stand closer than this, head to head, metres: a second track there is the same person.
@@ -38,7 +55,13 @@ pub(super) struct Track {
     pub seen: Instant,
     /// Where they were when last seen.
     pub seen_at: Vector2<f64>,
+    /// Corrections, and frames of cameras that should have seen this person while they were followed.
     pub hits: u32,
+    pub chances: u32,
+    /// Share of the last twenty or so of those chances that were hits.
+    pub rate: f64,
+    /// Since when another track has been where this one is.
+    pub overlaps: Option<Instant>,
     /// Near another person, whose height the detections may belong to; set by the tangles.
     pub crowded: bool,
     pub rays: Vec<HandRay>,
@@ -83,6 +106,7 @@ pub(super) enum Ruling {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     bounds: [f64; 4],
+    gondolas: Vec<Gondola>,
     lanes: Vec<Lane>,
 }
 
@@ -109,6 +133,9 @@ impl Track {
             born: sighting.at,
             seen: sighting.at,
             hits: 1,
+            chances: 1,
+            rate: 1.0,
+            overlaps: None,
             crowded: false,
             rays: Vec::new(),
             by: BTreeMap::from([(sighting.camera, sighting.at)]),
@@ -136,10 +163,22 @@ impl Track {
         filter
     }
 
-    pub fn correct(&mut self, model: &CameraModel, sighting: &Sighting, seen: &Seen, head: &Expectation) {
+    pub fn correct(
+        &mut self,
+        model: &CameraModel,
+        sighting: &Sighting,
+        seen: &Seen,
+        head: &Expectation,
+        place: &Place,
+    ) {
         self.filter.update(head, seen.head, seen.head_sd.max(SD_MIN));
         self.correct_foot(model, sighting, seen);
+        if place.is_no_person(self) {
+            // Not a person, whoever's track it has caught; unseen, the track is free to be found elsewhere.
+            return;
+        }
         self.hits = self.hits.saturating_add(1);
+        self.rate += RATE_GAIN;
         self.seen = self.seen.max(sighting.at);
         self.seen_at = self.filter.position();
         self.by.insert(sighting.camera, sighting.at);
@@ -160,6 +199,24 @@ impl Track {
         }
     }
 
+    /// Notes that a camera should see this person in the frame at hand; [`Self::correct`] follows when it does.
+    pub fn expect(&mut self) {
+        self.chances = self.chances.saturating_add(1);
+        self.rate -= RATE_GAIN * self.rate;
+    }
+
+    /// From now on this track waits to be found again: what it followed was somebody else.
+    pub fn lose(&mut self, now: Instant) {
+        self.seen = self.seen.min(now.before(Millis(FRESH.0 + 1)));
+        self.overlaps = None;
+        self.rays.clear();
+    }
+
+    /// Whether this is a person beyond doubt.
+    fn is_established(&self) -> bool {
+        self.hits >= ESTABLISHED && f64::from(self.hits) >= HIT_RATE * f64::from(self.chances)
+    }
+
     /// When that camera last saw this person.
     pub fn seen_by(&self, camera: CameraId) -> Option<Instant> {
         self.by.get(&camera).copied()
@@ -167,9 +224,11 @@ impl Track {
 
     /// This person has been found again as `other`.
     pub fn resume(&mut self, other: Self) {
-        let Self { filter, seen, seen_at, hits, rays, by, .. } = other;
+        let Self { filter, seen, seen_at, hits, chances, rate, rays, by, .. } = other;
         self.hits = self.hits.saturating_add(hits);
-        (self.filter, self.seen, self.seen_at, self.rays, self.by) = (filter, seen, seen_at, rays, by);
+        self.chances = self.chances.saturating_add(chances);
+        (self.filter, self.seen, self.seen_at, self.rate) = (filter, seen, seen_at, rate);
+        (self.rays, self.by, self.overlaps) = (rays, by, None);
     }
 }
 
@@ -200,12 +259,12 @@ impl Candidate {
 
 impl Place {
     pub fn new(map: &StoreMap) -> Self {
-        Self { bounds: map.bounds, lanes: map.lanes.clone() }
+        Self { bounds: map.bounds, gondolas: map.gondolas.clone(), lanes: map.lanes.clone() }
     }
 
     /// Whether a person may be here: on the floor, or at a lane.
     pub fn may_hold(&self, position: [f64; 2]) -> bool {
-        self.outside(position) < 0.3 || self.lanes.iter().any(|lane| lane.distance(position) < 2.0)
+        self.outside(position) < 0.1 || self.lanes.iter().any(|lane| lane.distance(position) < 2.0)
     }
 
     /// What a candidate is.
@@ -220,9 +279,17 @@ impl Place {
             return Ruling::Wait;
         }
         let height = track.filter.mean[4];
-        let plausible = (HEAD_RANGE[0] + 0.05..HEAD_RANGE[1] - 0.05).contains(&height)
-            && track.filter.velocity().norm() < SPEED_MAX;
-        if !plausible || now.since(track.born) < CANDIDATE_AGE {
+        let lane = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.entry)
+            .map(|lane| lane.distance(candidate.birthplace))
+            .fold(f64::INFINITY, f64::min);
+        let lowest = if lane <= LANE_REACH { HEAD_BIRTH_LANE } else { HEAD_BIRTH };
+        let plausible =
+            !self.is_no_person(track) && height > lowest && track.filter.velocity().norm() < SPEED_MAX;
+        let believed = f64::from(track.hits) >= HIT_RATE * f64::from(track.chances);
+        if !plausible || !believed || now.since(track.born) < CANDIDATE_AGE {
             return Ruling::Wait;
         }
         let near = tracks
@@ -230,15 +297,12 @@ impl Place {
             .filter(|other| now.since(other.seen) <= COASTS_AFTER)
             .map(|other| (other.filter.position() - track.filter.position()).norm())
             .fold(f64::INFINITY, f64::min);
-        if near < BODY || (near < CROWD && candidate.beside < 3) {
+        // Detectors fire twice on one person (a shoulder, a pack in the hand), in several cameras alike, for as long
+        // as the pose lasts: who appears beside somebody is believed only where people come in, or when they part.
+        let (beside, hits) = if lane <= LANE_REACH { (3, 8) } else { (5, 10) };
+        if near < BODY || (near < CROWD && (candidate.beside < beside || track.hits < hits)) {
             return Ruling::Wait;
         }
-        let lane = self
-            .lanes
-            .iter()
-            .filter(|lane| lane.entry)
-            .map(|lane| lane.distance(candidate.birthplace))
-            .fold(f64::INFINITY, f64::min);
         // Costs are minus log likelihoods. Somebody new and unseen in the lane is the less likely the farther away
         // they appear.
         let new = 1.5 + 4.0 * (lane - 1.0).clamp(0.0, 2.0);
@@ -250,23 +314,39 @@ impl Place {
             .filter_map(|(id, waiting)| Some((self.cost_of_being(track, waiting)?, *id)))
             .collect();
         again.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let among = |cost: f64, skip: usize| {
+        let among = |cost: f64, skip: usize| -> Vec<TrackId> {
             again.iter().skip(skip).filter(|other| other.0 < cost + DOUBT).map(|other| other.1).collect()
         };
         match again.first() {
-            Some(&(cost, id)) if cost < new => Ruling::Again { track: id, perhaps: among(cost, 1) },
-            // Nobody is missing and no lane is near: only a long look is believed (the tracker may have started
-            // with people inside).
-            _ if lane > LANE_REACH && (track.hits < 12 || now.since(track.born) < Millis(1000)) => {
+            Some(&(cost, id)) if cost < new => {
+                let mut perhaps = among(cost, 1);
+                // Too tall or too small for whom they must be: then somebody close by has taken over that track.
+                if tracks.get(&id).is_some_and(|waiting| misfit(track, waiting).abs() > 2.0) {
+                    let close = |other: &Track| {
+                        (other.filter.position() - track.filter.position()).norm() < 2.0
+                            && now.since(other.seen) <= FRESH
+                    };
+                    perhaps.extend(tracks.iter().filter(|(_, other)| close(other)).map(|(id, _)| *id));
+                }
+                Ruling::Again { track: id, perhaps }
+            }
+            // Nobody is missing and no lane is near: the tracker may have started with people inside. Those walk;
+            // what a detector takes for a head by mistake stands, or stays with its owner.
+            _ if lane > LANE_REACH
+                && (track.hits < 20
+                    || now.since(track.born) < Millis(1500)
+                    || near < 1.2
+                    || (track.filter.position() - Vector2::from(candidate.birthplace)).norm() < 0.6) =>
+            {
                 Ruling::Wait
             }
-            _ => Ruling::New { perhaps: among(new, 0) },
+            _ => Ruling::New { perhaps: among(new - DOUBT + DOUBT_NEW, 0) },
         }
     }
 
     /// Minus log likelihood that `found` is the `waiting` person; `None` where nobody could have walked that far.
     fn cost_of_being(&self, found: &Track, waiting: &Track) -> Option<f64> {
-        if self.is_beyond_a_lane(waiting.seen_at.into()) {
+        if self.is_beyond_a_lane(waiting.seen_at.into()) || waiting.hits < FOLLOWED {
             return None;
         }
         let gap = found.seen.since(waiting.seen).as_seconds();
@@ -280,8 +360,9 @@ impl Place {
         Some(0.5 * (way / reach).powi(2) + 0.5 * tall * tall + (reach / 0.4).ln())
     }
 
-    /// Whether a track's person is no longer in the store, as far as one can know.
-    pub fn has_left(&self, track: &Track, now: Instant) -> bool {
+    /// Whether a track's person is no longer in the store, as far as one can know; `watched`: living cameras cover
+    /// where they were seen last.
+    pub fn has_left(&self, track: &Track, watched: bool, now: Instant) -> bool {
         let unseen = now.since(track.seen);
         let last: [f64; 2] = track.seen_at.into();
         if unseen <= COASTS_AFTER {
@@ -302,9 +383,35 @@ impl Place {
                 || (distance < LANE_REACH && unseen > Millis(8000))
                 || (distance < 2.5 && unseen > Millis(30_000))
         });
-        // Seen too little to be worth waiting for, or waited for too long: half an hour under no camera is a
-        // detector's ghost, not a shopper.
-        leaving || (track.hits < 20 && unseen > Millis(3000)) || unseen > Millis::from_seconds(1800)
+        // Seen too little to be worth waiting for, or waited for too long: where cameras look, nobody stays hidden
+        // for minutes, and it was a ghost, or somebody who left unseen.
+        let patience = if watched { Millis::from_seconds(180) } else { Millis::from_seconds(1800) };
+        leaving || (!track.is_established() && unseen > Millis(3000)) || unseen > patience
+    }
+
+    /// Whether a track stands where a shelf unit does, or its head is where no head is: something in the room looks
+    /// like one.
+    pub fn is_no_person(&self, track: &Track) -> bool {
+        let [x, y, height] = [0, 1, 4].map(|axis| track.filter.mean[axis]);
+        if !(HEAD_RANGE[0] + 0.05..HEAD_RANGE[1] - 0.1).contains(&height) {
+            return true;
+        }
+        self.gondolas.iter().any(|gondola| {
+            let lean = if gondola.height < height - 0.1 { LEAN } else { 0.0 };
+            let [left, near, right, far] = gondola.footprint;
+            left + lean < x && x < right - lean && near + lean < y && y < far - lean
+        })
+    }
+
+    /// Nobody walks through a wall: a track that coasts into one stops there.
+    pub fn keep_inside(&self, track: &mut Track) {
+        let position: [f64; 2] = track.filter.position().into();
+        if self.may_hold(position) {
+            return;
+        }
+        let [left, near, right, far] = self.bounds;
+        track.filter.mean[0] = position[0].clamp(left, right.max(left));
+        track.filter.mean[1] = position[1].clamp(near, far.max(near));
     }
 
     /// Metres outside the walkable rectangle, negative inside.
@@ -322,6 +429,11 @@ impl Place {
                 && (offset.norm_squared() - depth * depth).max(0.0).sqrt() < LANE_REACH
         })
     }
+}
+
+/// How much taller a person was found than the stature of who waits, in standard deviations.
+fn misfit(found: &Track, waiting: &Track) -> f64 {
+    (found.filter.mean[4] - waiting.stature.mean) / if waiting.stature.count > 10 { 0.08 } else { 0.25 }
 }
 
 impl Lane {
