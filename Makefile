@@ -10,7 +10,7 @@ PACKAGES := build-essential cmake pkg-config python3 python3-pip mosquitto libfo
 
 export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 
-.PHONY: help run day test lint bench clean-out
+.PHONY: help run day test lint bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,11 @@ test: deps ## everything that CI checks
 lint: deps ## clippy, warnings as errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: deps ## the numbers of the README, peers side by side
-	cargo bench --workspace --locked --benches
+bench: deps ## the numbers of the README
+	cargo bench --locked -p gated --bench gate -p engine --bench floor -p store-sim --bench render \
+	  -p recognition --bench detect -p palm --bench palm -p cartd --bench ledger
+	cargo build --release --locked -p box
+	for seed in 1 2 3; do STILE_LOG=error target/release/box day --seed $$seed --shoppers 50 || exit 1; done
 
 .PHONY: deps
 deps: $(CACHE)/packages.stamp $(ORT)
