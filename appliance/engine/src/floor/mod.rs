@@ -169,7 +169,7 @@ impl Tracker {
         }
 
         self.part_doubles();
-        self.tangles.touch(&mut self.tracks, now);
+        self.tangles.touch(&mut self.tracks, &self.place, now);
         self.settle_candidates();
         let (place, cameras, heard) = (&self.place, &self.cameras, &self.heard);
         self.tracks.retain(|_, track| {

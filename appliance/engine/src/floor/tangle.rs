@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nalgebra::{Matrix2, Vector2};
 
 use super::GATE;
-use super::track::{Stature, Track};
+use super::track::{Place, Stature, Track};
 use crate::time::{Instant, Millis};
 use crate::units::TrackId;
 
@@ -73,7 +73,8 @@ impl Tangles {
     }
 
     /// Notes who touches whom now, and settles what can be settled. A settled swap exchanges the two tracks' places.
-    pub fn touch(&mut self, tracks: &mut BTreeMap<TrackId, Track>, now: Instant) {
+    /// Who waits in the street is nobody yet: doubts begin with the passage.
+    pub fn touch(&mut self, tracks: &mut BTreeMap<TrackId, Track>, place: &Place, now: Instant) {
         let mut crowded = BTreeSet::new();
         let all: Vec<(TrackId, &Track)> = tracks.iter().map(|(id, track)| (*id, track)).collect();
         for (index, &(a, first)) in all.iter().enumerate() {
@@ -84,7 +85,9 @@ impl Tangles {
                 if distance < APART {
                     crowded.extend([a, b]);
                 }
-                if lost {
+                let outside =
+                    [first, second].into_iter().all(|track| place.is_beyond_a_lane(track.filter.position()));
+                if lost || outside {
                     continue;
                 }
                 let ambiguous = [first, second].into_iter().all(|track| track.might_be_at(away));

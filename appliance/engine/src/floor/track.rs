@@ -309,7 +309,7 @@ impl Place {
         let mut again: Vec<(f64, TrackId)> = tracks
             .iter()
             // Who comes from the street is nobody who waits inside.
-            .filter(|_| !self.is_beyond_a_lane(candidate.birthplace))
+            .filter(|_| !self.is_beyond_a_lane(candidate.birthplace.into()))
             .filter(|(id, waiting)| candidate.may_be(**id, waiting))
             .filter_map(|(id, waiting)| Some((self.cost_of_being(track, waiting)?, *id)))
             .collect();
@@ -346,7 +346,7 @@ impl Place {
 
     /// Minus log likelihood that `found` is the `waiting` person; `None` where nobody could have walked that far.
     fn cost_of_being(&self, found: &Track, waiting: &Track) -> Option<f64> {
-        if self.is_beyond_a_lane(waiting.seen_at.into()) || waiting.hits < FOLLOWED {
+        if self.is_beyond_a_lane(waiting.seen_at) || waiting.hits < FOLLOWED {
             return None;
         }
         let gap = found.seen.since(waiting.seen).as_seconds();
@@ -368,7 +368,7 @@ impl Place {
         if unseen <= COASTS_AFTER {
             return self.outside(last) > 2.5;
         }
-        if self.is_beyond_a_lane(last) {
+        if self.is_beyond_a_lane(track.seen_at) {
             return true;
         }
         let exit = self
@@ -420,9 +420,10 @@ impl Place {
         (left - x).max(x - right).max(bottom - y).max(y - top)
     }
 
-    fn is_beyond_a_lane(&self, position: [f64; 2]) -> bool {
+    /// Whether a place is on the street side of a lane.
+    pub fn is_beyond_a_lane(&self, position: Vector2<f64>) -> bool {
         self.lanes.iter().any(|lane| {
-            let offset = Vector2::from(position) - Vector2::from(lane.position);
+            let offset = position - Vector2::from(lane.position);
             let depth = offset.dot(&Vector2::from(lane.inward));
             depth < -0.05
                 && depth > -3.0
