@@ -18,8 +18,16 @@ const OLD: Millis = Millis(250);
 const RESIDUAL: f64 = 0.12;
 /// No hand is farther from between the shoulders than a long arm, a shoulder and the body's lean, metres.
 const REACH_MAX: f64 = 1.1;
-/// A hand of which one camera only knows the direction is looked for within this distance, metres.
-const REACH: f64 = 0.8;
+/// How far out from between the shoulders hands mostly are, and how far up: mean and spread, metres. Wide enough for
+/// the highest shelf and the floor.
+const OUT: [f64; 2] = [0.35, 0.2];
+const DOWN: [f64; 2] = [-0.5, 0.35];
+/// What strangeness costs in metres of residual, when a crossing of rays is chosen.
+const STRANGE: f64 = 0.02;
+/// And in metres of standard deviation of the crossing itself.
+const DOUBT: f64 = 0.05;
+/// Steps along a ray of which no other camera tells the distance, metres.
+const STEP: f64 = 0.05;
 /// From the head's centre down to the shoulders, metres.
 const SHOULDER: f64 = 0.2;
 /// Pixel noise of a hand, and what frames share (calibration, time between frames), metres.
@@ -49,6 +57,31 @@ impl HandRay {
             direction: model.ray(pixel)?.into(),
             spread: HAND_SD / model.focal[0].min(model.focal[1]),
         })
+    }
+
+    /// Where along this ray alone the hand is, by where hands mostly are.
+    fn along(&self, shoulders: Vector3<f64>) -> Option<Hand> {
+        let middle = (shoulders - self.origin).dot(&self.direction);
+        let (mut weight, mut mean, mut square) = (0.0, 0.0, 0.0);
+        let steps = (REACH_MAX / STEP) as i32;
+        for step in -steps..=steps {
+            let offset = f64::from(step) * STEP;
+            let Some(strange) = strangeness(self.origin + self.direction * (middle + offset), shoulders)
+            else {
+                continue;
+            };
+            let likely = (-strange).exp();
+            weight += likely;
+            mean += likely * offset;
+            square += likely * offset * offset;
+        }
+        // Far from everywhere that hands are.
+        if weight * STEP < 0.05 {
+            return None;
+        }
+        let (mean, square) = (mean / weight, square / weight);
+        let position = self.origin + self.direction * (middle + mean);
+        Some(Hand { position: position.into(), sd: (square - mean * mean).max(0.0).sqrt().max(0.1) })
     }
 
     /// Nearest point to `point`, and its distance from it.
@@ -86,20 +119,25 @@ pub(super) fn in_space(track: &Track, filter: &Filter, now: Instant) -> Vec<Hand
             !used.contains(&(index - 1))
         });
     }
-    rays.sort_by(|a, b| a.nearest(shoulders).1.total_cmp(&b.nearest(shoulders).1));
-    for ray in &rays {
-        let known = |hand: &Hand| ray.nearest(hand.position.into()).1 < 2.0 * RESIDUAL;
-        if hands.len() >= 2 || hands.iter().any(known) {
-            continue;
-        }
-        let (middle, distance) = ray.nearest(shoulders);
-        if distance < REACH {
-            // Anywhere on the chord alike.
-            let sd = (REACH.powi(2) - distance.powi(2)).sqrt() / 3.0_f64.sqrt();
-            hands.push(Hand { position: middle.into(), sd: sd.max(0.1) });
-        }
-    }
+    rays.retain(|ray| !hands.iter().any(|hand| ray.nearest(hand.position.into()).1 < 2.0 * RESIDUAL));
+    let mut single: Vec<(Hand, usize)> =
+        rays.iter().enumerate().filter_map(|(index, ray)| Some((ray.along(shoulders)?, index))).collect();
+    single.sort_by(|a, b| a.0.sd.total_cmp(&b.0.sd).then(a.1.cmp(&b.1)));
+    // One of one camera: a second camera's ray may show the same hand.
+    hands.extend(single.into_iter().take(usize::from(hands.len() < 2)).map(|(hand, _)| hand));
     hands
+}
+
+/// Half the squared standard deviations from where hands mostly are, seen from between the shoulders: they hang, carry
+/// or reach forward, and what seems to be a hand at the head is the head. `None` where no hand can be.
+fn strangeness(point: Vector3<f64>, shoulders: Vector3<f64>) -> Option<f64> {
+    let offset = point - shoulders;
+    let out = offset.x.hypot(offset.y);
+    let at_head = out < 0.2 && offset.z > -0.3;
+    if at_head || offset.norm() > REACH_MAX || point.z < 0.0 {
+        return None;
+    }
+    Some(((out - OUT[0]) / OUT[1]).powi(2) / 2.0 + ((offset.z - DOWN[0]) / DOWN[1]).powi(2) / 2.0)
 }
 
 /// The best crossing of two or more cameras' rays: point, standard deviation, and which rays went in.
@@ -113,9 +151,9 @@ fn crossed(rays: &[HandRay], shoulders: Vector3<f64>) -> Option<(Vector3<f64>, f
             let Some((point, _)) = meeting(rays, &[first, second]) else { continue };
             let mut used = vec![first, second];
             let mut residual = a.nearest(point).1.max(b.nearest(point).1);
-            if residual > RESIDUAL / 2.0 || (point - shoulders).norm() > REACH_MAX {
+            let Some(strange) = strangeness(point, shoulders).filter(|_| residual <= RESIDUAL / 2.0) else {
                 continue;
-            }
+            };
             for (third, c) in rays.iter().enumerate() {
                 let other_camera = used.iter().all(|index| rays[*index].camera != c.camera);
                 if other_camera && c.nearest(point).1 <= RESIDUAL {
@@ -124,7 +162,7 @@ fn crossed(rays: &[HandRay], shoulders: Vector3<f64>) -> Option<(Vector3<f64>, f
                 }
             }
             // Each further camera that agrees outweighs any residual: two rays cross by chance, three hardly.
-            let cost = residual - RESIDUAL * used.len() as f64;
+            let cost = residual + STRANGE * strange - RESIDUAL * used.len() as f64;
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, used));
             }
@@ -132,8 +170,8 @@ fn crossed(rays: &[HandRay], shoulders: Vector3<f64>) -> Option<(Vector3<f64>, f
     }
     let (_, used) = best?;
     let (point, sd) = meeting(rays, &used)?;
-    let inside = (point - shoulders).norm() <= REACH_MAX && point.z > 0.0;
-    inside.then_some((point, sd, used))
+    // The stranger the place, the likelier that the rays of two different things crossed there.
+    strangeness(point, shoulders).map(|strange| (point, sd.hypot(DOUBT * strange), used))
 }
 
 /// The point of least squared distances from rays, each weighed by its spread there, and its standard deviation.
