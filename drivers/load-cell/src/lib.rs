@@ -21,7 +21,7 @@
 //! | 1 | number of channels n, 1..=40 |
 //! | 2 + 3k | channel k (0..n): mass in tenths of a gram, signed 32 bits, high word |
 //! | 3 + 3k | channel k: mass, low word |
-//! | 4 + 3k | channel k status: bit 0 ok (the mass is a valid conversion), bit 1 no plate or cell open, bit 2 overload, bit 3 unstable (moving); others reserved, 0 |
+//! | 4 + 3k | channel k status: bit 0 ok, 1 no plate or cell open, 2 overload, 3 unstable (moving); others 0 |
 //!
 //! The whole map of the largest module is 122 registers, below the 125 that one request may carry, so that
 //! every read is one consistent conversion. At 115200 baud with parity (11 bits a character) a 12-channel

@@ -33,7 +33,7 @@ const ROOTS: [(&str, &[&str]); 5] = [
 /// A Rust file that a reader still holds in one sitting, lines.
 const FILE_LINES_MAX: usize = 900;
 /// Columns of a Rust line: rustfmt keeps code to 110, prose may hang a little.
-const COLUMNS_MAX: usize = 125;
+const COLUMNS_MAX: usize = 120;
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
