@@ -239,11 +239,14 @@ impl Candidate {
         Self { track, birthplace, beside: 0, alone: u32::from(coverage <= 1), before }
     }
 
-    /// Whether a track has hardly been seen since this candidate began, so that the two may be one person. A few
-    /// false alarms in the track's wide gate do not count.
-    fn may_be(&self, id: TrackId, track: &Track) -> bool {
+    /// Whether this candidate may be a track's person: the track has hardly been seen since the candidate began (a few
+    /// false alarms in its wide gate do not count), or it was lost where the candidate began, as when a detector
+    /// sees two heads on one who bends down.
+    fn may_be(&self, id: TrackId, track: &Track, now: Instant) -> bool {
         let before = self.before.get(&id).copied().unwrap_or(0);
-        4 * track.hits.saturating_sub(before) <= self.track.hits
+        let lost_here = now.since(track.seen) > Millis(1000)
+            && (track.seen_at - Vector2::from(self.birthplace)).norm() < CROWD;
+        lost_here || 4 * track.hits.saturating_sub(before) <= self.track.hits
     }
 
     /// Notes the circumstances of a frame that saw the candidate.
@@ -310,7 +313,7 @@ impl Place {
             .iter()
             // Who comes from the street is nobody who waits inside.
             .filter(|_| !self.is_beyond_a_lane(candidate.birthplace.into()))
-            .filter(|(id, waiting)| candidate.may_be(**id, waiting))
+            .filter(|(id, waiting)| candidate.may_be(**id, waiting, now))
             .filter_map(|(id, waiting)| Some((self.cost_of_being(track, waiting)?, *id)))
             .collect();
         again.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
