@@ -89,8 +89,8 @@ fn any_text_is_survived() {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 text.push(letters[(seed >> 33) as usize % letters.len()]);
             }
-            catalogue.scanned(&text);
-            catalogue.search(&text, Language::Korean);
+            let _ = catalogue.scanned(&text);
+            let _ = catalogue.search(&text, Language::Korean);
         }
     }
 }
