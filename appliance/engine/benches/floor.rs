@@ -1,5 +1,5 @@
-//! What tracking costs: eight cameras at ten frames a second and ten views a second. A time of 500 ms for ten seconds
-//! of store is 5 % of one core (design.md section 5).
+//! What tracking costs: eight cameras at ten frames a second and ten views a second. A time of 500 ms for ten
+//! seconds of store is 5 % of one core (design.md section 5).
 
 // The walkers are shared with the engine's tests; they name their types from the crate's root.
 use engine::{floor, store, time, units};

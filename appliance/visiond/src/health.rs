@@ -17,7 +17,8 @@ const WINDOW: usize = 50;
 /// Losses among them from which on a camera counts as losing frames: one in ten.
 const LOSSES_MAX: u32 = 5;
 
-/// Why a frame could not be used, or the camera not be read; the text says what is wrong without naming the camera.
+/// Why a frame could not be used, or the camera not be read; the text says what is wrong without naming the
+/// camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The device is gone.

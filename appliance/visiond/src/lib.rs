@@ -1,9 +1,9 @@
-//! The eyes of the box: takes frames from the ceiling cameras, has people detected in them, follows everyone on the
-//! floor and publishes where they are ten times a second, with the health of each camera.
+//! The eyes of the box: takes frames from the ceiling cameras, has people detected in them, follows everyone
+//! on the floor and publishes where they are ten times a second, with the health of each camera.
 //!
-//! It is deliberately not a recorder (a frame is forgotten once its detections are known) and decides nothing: where
-//! people are follows in `engine::floor` from what was seen. The V4L2 transport of real cameras is a later part of
-//! the `camera` crate; this crate runs any [`camera::Camera`].
+//! It is deliberately not a recorder (a frame is forgotten once its detections are known) and decides
+//! nothing: where people are follows in `engine::floor` from what was seen. The V4L2 transport of real
+//! cameras is a later part of the `camera` crate; this crate runs any [`camera::Camera`].
 
 mod health;
 mod intake;
@@ -64,7 +64,8 @@ pub struct Counters {
     pub frames: AtomicU64,
     /// Frames that were lost before they reached us, or that we were too slow for.
     pub lost: AtomicU64,
-    /// Frames that could not be used: damaged, of the wrong size, stamped wrongly, or refused by the detector.
+    /// Frames that could not be used: damaged, of the wrong size, stamped wrongly, or refused by the
+    /// detector.
     pub bad: AtomicU64,
     /// Frames whose detections came too late for the tracker.
     pub late: AtomicU64,
@@ -98,8 +99,8 @@ pub enum Error {
 
 /// Runs until `stop` becomes true. Each detector serves one frame at a time; cameras share them in turn.
 ///
-/// A camera that fails, and a frame that cannot be read or looked at, shows in that camera's health and touches no
-/// other. Cameras of the map that are not among `cameras` are reported down.
+/// A camera that fails, and a frame that cannot be read or looked at, shows in that camera's health and
+/// touches no other. Cameras of the map that are not among `cameras` are reported down.
 ///
 /// # Errors
 /// [`Error`]: nothing to run with, or nothing left to run with.

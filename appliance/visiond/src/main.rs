@@ -22,8 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the service. This build opens no camera yet: it loads the model, and reports every camera of the store map
-    /// as down. `box` runs the whole service on simulated cameras.
+    /// Runs the service. This build opens no camera yet: it loads the model, and reports every camera of the
+    /// store map as down. `box` runs the whole service on simulated cameras.
     Run {
         /// The role manifest.
         #[arg(long)]

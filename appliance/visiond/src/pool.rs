@@ -2,13 +2,14 @@
 
 use tokio::sync::{Mutex, mpsc};
 
-/// Idle detectors. Cameras are served in the order in which they came, so that none starves when detection is slow.
+/// Idle detectors. Cameras are served in the order in which they came, so that none starves when detection is
+/// slow.
 pub struct Pool<D> {
     idle: Mutex<mpsc::Receiver<Seat<D>>>,
 }
 
-/// A detector on loan. Who drops it without [`Seat::give_back`], as a panic does, loses the detector for good: nobody
-/// knows what state it was left in.
+/// A detector on loan. Who drops it without [`Seat::give_back`], as a panic does, loses the detector for
+/// good: nobody knows what state it was left in.
 pub struct Seat<D> {
     /// The detector.
     pub detector: D,

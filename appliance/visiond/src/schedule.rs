@@ -1,5 +1,5 @@
-//! When a view of the floor is due, and which frames go into it: in the order of capture, and with every frame that
-//! was captured in time, as long as its detections do not take too long.
+//! When a view of the floor is due, and which frames go into it: in the order of capture, and with every
+//! frame that was captured in time, as long as its detections do not take too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,8 +52,8 @@ impl Schedule {
         Some(self.next.after(if self.waits() { WAIT } else { GRACE }))
     }
 
-    /// The view that is due now, and the frames to observe before it. Views missed by more than the longest wait are
-    /// left out.
+    /// The view that is due now, and the frames to observe before it. Views missed by more than the longest
+    /// wait are left out.
     pub fn due(&mut self, now: Instant) -> Option<(Instant, Vec<Sighting>)> {
         if self.deadline().is_some_and(|deadline| now < deadline) {
             return None;

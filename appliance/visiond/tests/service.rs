@@ -53,8 +53,8 @@ fn map(cameras: u16) -> StoreMap {
     }
 }
 
-/// Knows from a picture's first pixel which camera it is of and how far the walker has come: the truth travels in
-/// the frames themselves, through the real codec.
+/// Knows from a picture's first pixel which camera it is of and how far the walker has come: the truth
+/// travels in the frames themselves, through the real codec.
 struct Painted(StoreMap);
 
 impl Detect for Painted {

@@ -1,13 +1,14 @@
-//! Optimal assignment by shortest augmenting paths (Jonker and Volgenant, "A shortest augmenting path algorithm for
-//! dense and sparse linear assignment problems", Computing 38, 1987).
+//! Optimal assignment by shortest augmenting paths (Jonker and Volgenant, "A shortest augmenting path
+//! algorithm for dense and sparse linear assignment problems", Computing 38, 1987).
 
-/// Assigns each row at most one column, each column at most one row, at the least total cost, where a row without a
-/// column costs `unassigned`. `costs[row][column]` is infinite where the pair is forbidden.
+/// Assigns each row at most one column, each column at most one row, at the least total cost, where a row
+/// without a column costs `unassigned`. `costs[row][column]` is infinite where the pair is forbidden.
 ///
 /// Returns the column of each row.
 pub(super) fn assign(costs: &[Vec<f64>], columns: usize, unassigned: f64) -> Vec<Option<usize>> {
     let rows = costs.len();
-    // Every row has a private column of its own at the cost of staying alone, so a full assignment always exists.
+    // Every row has a private column of its own at the cost of staying alone, so a full assignment always
+    // exists.
     let width = columns + rows;
     let cost = |row: usize, column: usize| {
         if column < columns {

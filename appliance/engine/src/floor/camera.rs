@@ -1,6 +1,6 @@
-//! A ceiling camera's geometry: pose, pinhole intrinsics and fisheye distortion after Kannala and Brandt ("A generic
-//! camera model and calibration method for conventional, wide-angle, and fish-eye lenses", IEEE PAMI 28(8), 2006), in
-//! the four-coefficient form that OpenCV's `fisheye` module uses.
+//! A ceiling camera's geometry: pose, pinhole intrinsics and fisheye distortion after Kannala and Brandt ("A
+//! generic camera model and calibration method for conventional, wide-angle, and fish-eye lenses", IEEE PAMI
+//! 28(8), 2006), in the four-coefficient form that OpenCV's `fisheye` module uses.
 
 use nalgebra::{Matrix2x3, Matrix3, Vector2, Vector3};
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ pub struct CameraModel {
 impl CameraModel {
     /// A camera at `position` that looks at `target`, with `up` roughly towards the top of the picture.
     ///
-    /// `horizontal_fov` is the full horizontal angle of view in radians, below 170 degrees; distortion is none
-    /// (an ideal equidistant fisheye) until set.
+    /// `horizontal_fov` is the full horizontal angle of view in radians, below 170 degrees; distortion is
+    /// none (an ideal equidistant fisheye) until set.
     #[must_use]
     pub fn looking_at(
         size: [u32; 2],
@@ -56,8 +56,8 @@ impl CameraModel {
         }
     }
 
-    /// Where a world point (metres) falls in the picture (pixels, perhaps outside its edges); `None` behind or
-    /// beside the lens.
+    /// Where a world point (metres) falls in the picture (pixels, perhaps outside its edges); `None` behind
+    /// or beside the lens.
     #[must_use]
     pub fn project(&self, point: [f64; 3]) -> Option<[f64; 2]> {
         let local = self.to_camera() * (Vector3::from(point) - Vector3::from(self.position));
@@ -96,8 +96,8 @@ impl CameraModel {
         Some((self.to_camera().transpose() * local).into())
     }
 
-    /// Where the ray through a pixel meets the horizontal plane at height `z`, metres; `None` when it never does in
-    /// front of the camera.
+    /// Where the ray through a pixel meets the horizontal plane at height `z`, metres; `None` when it never
+    /// does in front of the camera.
     #[must_use]
     pub fn on_plane(&self, pixel: [f64; 2], z: f64) -> Option<[f64; 2]> {
         let ray = self.ray(pixel)?;
@@ -106,8 +106,8 @@ impl CameraModel {
             .then(|| [self.position[0] + distance * ray[0], self.position[1] + distance * ray[1]])
     }
 
-    /// Derivative of `project` at a world point, pixels per metre, by central differences of 1 mm (the closed form
-    /// gains nothing at this use and is easy to get wrong). `None` where `project` is.
+    /// Derivative of `project` at a world point, pixels per metre, by central differences of 1 mm (the closed
+    /// form gains nothing at this use and is easy to get wrong). `None` where `project` is.
     #[must_use]
     pub fn jacobian(&self, point: [f64; 3]) -> Option<Matrix2x3<f64>> {
         const STEP: f64 = 1e-3;
@@ -132,7 +132,8 @@ impl CameraModel {
         theta * (1.0 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
     }
 
-    /// Inverse of `distort` by Newton's method from the identity; lens polynomials are monotone inside the lens.
+    /// Inverse of `distort` by Newton's method from the identity; lens polynomials are monotone inside the
+    /// lens.
     fn undistort(&self, distorted: f64) -> Option<f64> {
         let [k1, k2, k3, k4] = self.distortion;
         let mut theta = distorted;

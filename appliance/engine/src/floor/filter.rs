@@ -45,8 +45,8 @@ pub(super) struct Expectation {
 }
 
 impl Filter {
-    /// A filter from one head pixel and the prior of heights; `None` where the ray does not come down to head height
-    /// within range.
+    /// A filter from one head pixel and the prior of heights; `None` where the ray does not come down to head
+    /// height within range.
     pub fn born(camera: &CameraModel, head: [f64; 2], head_sd: f64, at: Instant) -> Option<Self> {
         let [x, y] = camera.on_plane(head, HEAD_PRIOR)?;
         let ray = camera.ray(head)?;
@@ -75,7 +75,8 @@ impl Filter {
             return;
         }
         self.at = to;
-        // After a long gap nothing but the limits below is left of the state, and long powers only lose digits.
+        // After a long gap nothing but the limits below is left of the state, and long powers only lose
+        // digits.
         let span = span.min(60.0);
         let keep = if coasting { (-span / COAST_TIME).exp() } else { 1.0 };
         let carry = if coasting { COAST_TIME * (1.0 - keep) } else { span };
@@ -111,8 +112,8 @@ impl Filter {
         }
     }
 
-    /// Where `camera` should see the head at `at`. A frame from before the state is compared with the state moved
-    /// back along its velocity, which is exact but for the acceleration in between.
+    /// Where `camera` should see the head at `at`. A frame from before the state is compared with the state
+    /// moved back along its velocity, which is exact but for the acceleration in between.
     pub fn expect_head(&self, camera: &CameraModel, at: Instant) -> Option<Expectation> {
         self.expect(camera, at, self.mean[4], 1.0, HEAD_FLOOR)
     }
@@ -183,8 +184,8 @@ impl Expectation {
         self.pixel.into()
     }
 
-    /// Squared Mahalanobis distance of a pixel with its own noise, and the logarithm of the determinant of the
-    /// innovation's covariance.
+    /// Squared Mahalanobis distance of a pixel with its own noise, and the logarithm of the determinant of
+    /// the innovation's covariance.
     pub fn distance(&self, pixel: [f64; 2], sd: f64) -> Option<(f64, f64)> {
         let (inverse, log_determinant) = self.information(sd)?;
         let innovation = Vector2::from(pixel) - self.pixel;

@@ -18,8 +18,8 @@ const OLD: Millis = Millis(250);
 const RESIDUAL: f64 = 0.12;
 /// No hand is farther from between the shoulders than a long arm, a shoulder and the body's lean, metres.
 const REACH_MAX: f64 = 1.1;
-/// How far out from between the shoulders hands mostly are, and how far up: mean and spread, metres. Wide enough for
-/// the highest shelf and the floor.
+/// How far out from between the shoulders hands mostly are, and how far up: mean and spread, metres. Wide
+/// enough for the highest shelf and the floor.
 const OUT: [f64; 2] = [0.35, 0.2];
 const DOWN: [f64; 2] = [-0.5, 0.35];
 /// What strangeness costs in metres of residual, when a crossing of rays is chosen.
@@ -128,8 +128,9 @@ pub(super) fn in_space(track: &Track, filter: &Filter, now: Instant) -> Vec<Hand
     hands
 }
 
-/// Half the squared standard deviations from where hands mostly are, seen from between the shoulders: they hang, carry
-/// or reach forward, and what seems to be a hand at the head is the head. `None` where no hand can be.
+/// Half the squared standard deviations from where hands mostly are, seen from between the shoulders: they
+/// hang, carry or reach forward, and what seems to be a hand at the head is the head. `None` where no hand
+/// can be.
 fn strangeness(point: Vector3<f64>, shoulders: Vector3<f64>) -> Option<f64> {
     let offset = point - shoulders;
     let out = offset.x.hypot(offset.y);
@@ -174,7 +175,8 @@ fn crossed(rays: &[HandRay], shoulders: Vector3<f64>) -> Option<(Vector3<f64>, f
     strangeness(point, shoulders).map(|strange| (point, sd.hypot(DOUBT * strange), used))
 }
 
-/// The point of least squared distances from rays, each weighed by its spread there, and its standard deviation.
+/// The point of least squared distances from rays, each weighed by its spread there, and its standard
+/// deviation.
 fn meeting(rays: &[HandRay], used: &[usize]) -> Option<(Vector3<f64>, f64)> {
     let mut point = None;
     let mut sd = 0.0;

@@ -1,9 +1,10 @@
 //! People on the ground plane: camera geometry, and tracks fused from what all cameras see.
 //!
-//! Each frame's detections correct the tracks' extended Kalman filters at once, camera by camera, in metres; no frame
-//! waits for another camera's. Identity is conserved: people come and go only through lanes, so a track that no camera
-//! sees stays (its spread grows) and takes back a person who appears where only that track can be. Tracks that met
-//! and cannot be told apart say so in `Person::tangled` until their heights tell.
+//! Each frame's detections correct the tracks' extended Kalman filters at once, camera by camera, in metres;
+//! no frame waits for another camera's. Identity is conserved: people come and go only through lanes, so a
+//! track that no camera sees stays (its spread grows) and takes back a person who appears where only that
+//! track can be. Tracks that met and cannot be told apart say so in `Person::tangled` until their heights
+//! tell.
 
 mod assign;
 pub mod camera;
@@ -30,13 +31,14 @@ use crate::units::{CameraId, TrackId};
 
 /// Frames older than the newest by more than this are ignored; younger ones still correct the past.
 pub const LATE_MAX: Millis = Millis(200);
-/// Squared Mahalanobis distance beyond which a detection is not the track's: 99.7 % of two degrees of freedom.
+/// Squared Mahalanobis distance beyond which a detection is not the track's: 99.7 % of two degrees of
+/// freedom.
 const GATE: f64 = 11.8;
 /// What it costs to leave a detection without a track, in the units of squared distance plus log determinant:
 /// -2 ln of the density of false alarms (one in ten frames of 320x192) against a detection rate of 80 %.
 const UNASSIGNED: f64 = 26.0;
-/// A track unseen for longer is not extended frame by frame: its gate would swallow other people. It waits for a
-/// candidate that fits (see [`Ruling`]).
+/// A track unseen for longer is not extended frame by frame: its gate would swallow other people. It waits
+/// for a candidate that fits (see [`Ruling`]).
 const FRESH: Millis = Millis(500);
 /// A camera that has sent nothing for this long does not count as covering a place.
 const SILENT: Millis = Millis(1000);

@@ -1,5 +1,5 @@
-//! Who may have been swapped with whom. Tracks that come close are tangled until they are apart again; where the
-//! filters could not tell them apart meanwhile, until their heights do.
+//! Who may have been swapped with whom. Tracks that come close are tangled until they are apart again; where
+//! the filters could not tell them apart meanwhile, until their heights do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,8 @@ const LOST: Millis = Millis(6000);
 const DETECTION_SD: f64 = 0.05;
 /// Seen within this time, a track is being followed.
 const FOLLOWED: Millis = Millis(300);
-/// Spread of a learnt stature against another of the same person, metres: posture, shoes on other floors of the lens.
+/// Spread of a learnt stature against another of the same person, metres: posture, shoes on other floors of
+/// the lens.
 const STATURE_SD: f64 = 0.03;
 /// Log likelihood ratio that settles who is who: one error in a hundred.
 const SETTLED: f64 = 4.6;
@@ -72,8 +73,8 @@ impl Tangles {
         found.into_iter().collect()
     }
 
-    /// Notes who touches whom now, and settles what can be settled. A settled swap exchanges the two tracks' places.
-    /// Who waits in the street is nobody yet: doubts begin with the passage.
+    /// Notes who touches whom now, and settles what can be settled. A settled swap exchanges the two tracks'
+    /// places. Who waits in the street is nobody yet: doubts begin with the passage.
     pub fn touch(&mut self, tracks: &mut BTreeMap<TrackId, Track>, place: &Place, now: Instant) {
         let mut crowded = BTreeSet::new();
         let all: Vec<(TrackId, &Track)> = tracks.iter().map(|(id, track)| (*id, track)).collect();
@@ -177,8 +178,8 @@ impl Tangles {
 }
 
 impl Track {
-    /// Whether the next detection of this track's person might as well be so far `away`. A swap needs that of both:
-    /// one who is well seen takes no other's place.
+    /// Whether the next detection of this track's person might as well be so far `away`. A swap needs that of
+    /// both: one who is well seen takes no other's place.
     fn might_be_at(&self, away: Vector2<f64>) -> bool {
         let spread = self.filter.position_covariance() + Matrix2::identity() * DETECTION_SD.powi(2);
         spread.try_inverse().is_none_or(|inverse| (away.transpose() * inverse * away)[0] < GATE)
@@ -186,8 +187,8 @@ impl Track {
 }
 
 impl Contact {
-    /// Log likelihood ratio of having stayed themselves against having swapped, by the statures of those `present`;
-    /// `None` while too little is learnt since they parted.
+    /// Log likelihood ratio of having stayed themselves against having swapped, by the statures of those
+    /// `present`; `None` while too little is learnt since they parted.
     fn certainty(&self, present: [bool; 2]) -> Option<f64> {
         let long_enough = |stature: &Stature| stature.count >= STATURE_COUNT;
         if self.after.iter().zip(present).any(|(stature, present)| present && !long_enough(stature)) {

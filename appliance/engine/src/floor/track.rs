@@ -1,4 +1,5 @@
-//! The life of a track: candidate, followed, unseen, gone; and the rules of the place that decide between them.
+//! The life of a track: candidate, followed, unseen, gone; and the rules of the place that decide between
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +23,8 @@ const CANDIDATE_AGE: Millis = Millis(150);
 const SPEED_MAX: f64 = 2.5;
 /// Explanations of a newcomer that are this much less likely (in log likelihood) are still kept in mind.
 const DOUBT: f64 = 4.0;
-/// Least share of the frames that should show a person in which the detector finds them. It finds more than two in
-/// three of real heads, hidden ones included; false alarms rarely come again in half of the frames.
+/// Least share of the frames that should show a person in which the detector finds them. It finds more than
+/// two in three of real heads, hidden ones included; false alarms rarely come again in half of the frames.
 const HIT_RATE: f64 = 0.45;
 /// Weight of the newest chance in a track's rate of hits.
 const RATE_GAIN: f64 = 0.05;
@@ -199,7 +200,8 @@ impl Track {
         }
     }
 
-    /// Notes that a camera should see this person in the frame at hand; [`Self::correct`] follows when it does.
+    /// Notes that a camera should see this person in the frame at hand; [`Self::correct`] follows when it
+    /// does.
     pub fn expect(&mut self) {
         self.chances = self.chances.saturating_add(1);
         self.rate -= RATE_GAIN * self.rate;
@@ -239,9 +241,9 @@ impl Candidate {
         Self { track, birthplace, beside: 0, alone: u32::from(coverage <= 1), before }
     }
 
-    /// Whether this candidate may be a track's person: the track has hardly been seen since the candidate began (a few
-    /// false alarms in its wide gate do not count), or it was lost where the candidate began, as when a detector
-    /// sees two heads on one who bends down.
+    /// Whether this candidate may be a track's person: the track has hardly been seen since the candidate
+    /// began (a few false alarms in its wide gate do not count), or it was lost where the candidate began, as
+    /// when a detector sees two heads on one who bends down.
     fn may_be(&self, id: TrackId, track: &Track, now: Instant) -> bool {
         let before = self.before.get(&id).copied().unwrap_or(0);
         let lost_here = now.since(track.seen) > Millis(1000)
@@ -300,14 +302,15 @@ impl Place {
             .filter(|other| now.since(other.seen) <= COASTS_AFTER)
             .map(|other| (other.filter.position() - track.filter.position()).norm())
             .fold(f64::INFINITY, f64::min);
-        // Detectors fire twice on one person (a shoulder, a pack in the hand), in several cameras alike, for as long
-        // as the pose lasts: who appears beside somebody is believed only where people come in, or when they part.
+        // Detectors fire twice on one person (a shoulder, a pack in the hand), in several cameras alike, for
+        // as long as the pose lasts: who appears beside somebody is believed only where people come in, or
+        // when they part.
         let (beside, hits) = if lane <= LANE_REACH { (3, 8) } else { (5, 10) };
         if near < BODY || (near < CROWD && (candidate.beside < beside || track.hits < hits)) {
             return Ruling::Wait;
         }
-        // Costs are minus log likelihoods. Somebody new and unseen in the lane is the less likely the farther away
-        // they appear.
+        // Costs are minus log likelihoods. Somebody new and unseen in the lane is the less likely the farther
+        // away they appear.
         let new = 1.5 + 4.0 * (lane - 1.0).clamp(0.0, 2.0);
         let mut again: Vec<(f64, TrackId)> = tracks
             .iter()
@@ -323,7 +326,8 @@ impl Place {
         match again.first() {
             Some(&(cost, id)) if cost < new => {
                 let mut perhaps = among(cost, 1);
-                // Too tall or too small for whom they must be: then somebody close by has taken over that track.
+                // Too tall or too small for whom they must be: then somebody close by has taken over that
+                // track.
                 if tracks.get(&id).is_some_and(|waiting| misfit(track, waiting).abs() > 2.0) {
                     let close = |other: &Track| {
                         (other.filter.position() - track.filter.position()).norm() < 2.0
@@ -333,8 +337,8 @@ impl Place {
                 }
                 Ruling::Again { track: id, perhaps }
             }
-            // Nobody is missing and no lane is near: the tracker may have started with people inside. Those walk;
-            // what a detector takes for a head by mistake stands, or stays with its owner.
+            // Nobody is missing and no lane is near: the tracker may have started with people inside. Those
+            // walk; what a detector takes for a head by mistake stands, or stays with its owner.
             _ if lane > LANE_REACH
                 && (track.hits < 20
                     || now.since(track.born) < Millis(1500)
@@ -347,7 +351,8 @@ impl Place {
         }
     }
 
-    /// Minus log likelihood that `found` is the `waiting` person; `None` where nobody could have walked that far.
+    /// Minus log likelihood that `found` is the `waiting` person; `None` where nobody could have walked that
+    /// far.
     fn cost_of_being(&self, found: &Track, waiting: &Track) -> Option<f64> {
         if self.is_beyond_a_lane(waiting.seen_at) || waiting.hits < FOLLOWED {
             return None;
@@ -363,8 +368,8 @@ impl Place {
         Some(0.5 * (way / reach).powi(2) + 0.5 * tall * tall + (reach / 0.4).ln())
     }
 
-    /// Whether a track's person is no longer in the store, as far as one can know; `watched`: living cameras cover
-    /// where they were seen last.
+    /// Whether a track's person is no longer in the store, as far as one can know; `watched`: living cameras
+    /// cover where they were seen last.
     pub fn has_left(&self, track: &Track, watched: bool, now: Instant) -> bool {
         let unseen = now.since(track.seen);
         let last: [f64; 2] = track.seen_at.into();
@@ -386,14 +391,14 @@ impl Place {
                 || (distance < LANE_REACH && unseen > Millis(8000))
                 || (distance < 2.5 && unseen > Millis(30_000))
         });
-        // Seen too little to be worth waiting for, or waited for too long: where cameras look, nobody stays hidden
-        // for minutes, and it was a ghost, or somebody who left unseen.
+        // Seen too little to be worth waiting for, or waited for too long: where cameras look, nobody stays
+        // hidden for minutes, and it was a ghost, or somebody who left unseen.
         let patience = if watched { Millis::from_seconds(180) } else { Millis::from_seconds(1800) };
         leaving || (!track.is_established() && unseen > Millis(3000)) || unseen > patience
     }
 
-    /// Whether a track stands where a shelf unit does, or its head is where no head is: something in the room looks
-    /// like one.
+    /// Whether a track stands where a shelf unit does, or its head is where no head is: something in the room
+    /// looks like one.
     pub fn is_no_person(&self, track: &Track) -> bool {
         let [x, y, height] = [0, 1, 4].map(|axis| track.filter.mean[axis]);
         if !(HEAD_RANGE[0] + 0.05..HEAD_RANGE[1] - 0.1).contains(&height) {
