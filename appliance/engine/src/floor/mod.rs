@@ -105,6 +105,7 @@ pub struct Tracker {
     tangles: Tangles,
     heard: BTreeMap<CameraId, Instant>,
     now: Instant,
+    /// The next track's number; 0 before the first frame.
     next: u64,
 }
 
@@ -120,7 +121,7 @@ impl Tracker {
             tangles: Tangles::default(),
             heard: BTreeMap::new(),
             now: Instant(0),
-            next: 1,
+            next: 0,
         }
     }
 
@@ -129,6 +130,11 @@ impl Tracker {
         let Some(model) = self.cameras.get(&sighting.camera) else { return Outcome::UnknownCamera };
         if self.now.since(sighting.at) > LATE_MAX {
             return Outcome::Late;
+        }
+        if self.next == 0 {
+            // Numbers go on above those of a tracker before a restart, which gave out far fewer than one a
+            // millisecond: nobody takes over the session of somebody who had the same number.
+            self.next = sighting.at.0.max(1);
         }
         self.now = self.now.max(sighting.at);
         let heard = self.heard.entry(sighting.camera).or_insert(sighting.at);

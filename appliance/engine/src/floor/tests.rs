@@ -305,6 +305,20 @@ fn who_is_hidden_for_a_minute_comes_back_as_the_same_track() {
 }
 
 #[test]
+fn a_restarted_tracker_gives_nobody_an_old_number() {
+    let numbers = |start: u64| {
+        let mut tracker = Tracker::new(&map());
+        for step in 0..20 {
+            stand(&mut tracker, Instant(start + step * 100), &[[2.0, 1.0 + 0.1 * step as f64, 1.6]]);
+        }
+        tracks(&tracker, Instant(start + 2000))
+    };
+    let [before, after] = [numbers(1_000_000), numbers(1_002_000)];
+    assert_eq!([before.len(), after.len()], [1, 1]);
+    assert!(after[0] > before[0]);
+}
+
+#[test]
 fn who_leaves_through_the_exit_is_gone() {
     let mut tracker = Tracker::new(&map());
     let mut now = Instant(1_000_000);
