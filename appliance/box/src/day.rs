@@ -38,8 +38,8 @@ pub struct Plan {
     pub world: Options,
     /// Where the services find their files.
     pub files: Files,
-    /// Folder for what explains a wrong receipt: the truth (`truth.json`) and everything said on the bus
-    /// (`bus.jsonl`); the ledger lies in the state folder.
+    /// Folder for what explains a wrong receipt: the truth (`truth.json`), the store map (`map.json`)
+    /// and everything said on the bus (`bus.jsonl`); the ledger lies in the state folder.
     pub trace: Option<PathBuf>,
 }
 
@@ -235,7 +235,9 @@ impl Trace {
     fn end(mut self, world: &World) -> anyhow::Result<()> {
         self.file.flush()?;
         let truth = File::create(self.folder.join("truth.json"))?;
-        Ok(serde_json::to_writer(BufWriter::new(truth), world.truth())?)
+        serde_json::to_writer(BufWriter::new(truth), world.truth())?;
+        let map = File::create(self.folder.join("map.json"))?;
+        Ok(serde_json::to_writer(BufWriter::new(map), world.map())?)
     }
 }
 

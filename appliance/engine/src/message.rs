@@ -462,4 +462,3 @@ pub struct KioskScan {
     /// The text as scanned (GTIN, GS1 element string, Digital Link).
     pub text: String,
 }
-

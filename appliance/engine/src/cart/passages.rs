@@ -24,6 +24,8 @@ const LOST: Millis = Millis(20_000);
 const LOST_REACH: (f64, f64) = (0.9, 1.3);
 /// A new track is watched this long before it is called the continuation of a lost one.
 const NEW: Millis = Millis(600);
+/// Who appears this near to an entry lane comes in by it, metres.
+const DOORSTEP: f64 = 2.0;
 /// A track that is missing for this long is lost.
 const MISSING: Millis = Millis(500);
 /// Most passage ids remembered; a gate repeats one for seconds.
@@ -194,13 +196,9 @@ impl Passages {
     }
 
     fn continued(&mut self, now: Instant, out: &mut Vec<Evidence>) {
-        let entering = |at: [f64; 2]| {
-            self.waiting.iter().any(|passage| {
-                let lane = self.lanes.iter().find(|lane| lane.id == passage.lane);
-                passage.direction == Direction::Entry
-                    && lane.is_some_and(|lane| distance(at, lane.position) < 2.0)
-            })
-        };
+        // Who appears at an entry comes in: the passage that binds them may be some seconds away.
+        let entering =
+            |at: [f64; 2]| self.lanes.iter().any(|lane| lane.entry && distance(at, lane.position) < DOORSTEP);
         let new: Vec<TrackId> = self
             .people
             .iter()

@@ -377,33 +377,32 @@ impl Store {
         }));
     }
 
-    /// Exits of nobody knows whom: when as many left as were inside, everybody did; when as many sessions
-    /// were never seen on the floor, those did.
+    /// Exits of nobody knows whom: when as many left as had come in before, they all did; when as many of them
+    /// were never seen on the floor, those did. Otherwise the exit waits until the others have left by exits of
+    /// their own.
     fn give_up_exits(&mut self, at: Instant, out: &mut Vec<Command>) {
         for exit in &mut self.exits {
             exit.given_up |= at.since(exit.at) >= EXIT_WAIT;
         }
         let unknown: Vec<Instant> =
             self.exits.iter().filter(|exit| exit.given_up).map(|exit| exit.at).collect();
-        if unknown.is_empty() {
-            return;
-        }
+        let Some(last) = unknown.iter().max().copied() else { return };
         let inside: Vec<(SessionKey, u32, bool)> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.left.is_none())
+            .filter(|(_, session)| session.left.is_none() && session.entered <= last)
             .map(|(key, session)| (*key, session.inside, session.tracks.is_empty()))
             .collect();
         let unseen: Vec<SessionKey> = inside.iter().filter(|entry| entry.2).map(|entry| entry.0).collect();
-        let everyone = inside.iter().map(|entry| entry.1 as usize).sum::<usize>() <= unknown.len();
+        let people = inside.iter().map(|entry| entry.1 as usize).sum::<usize>();
+        let everyone = people <= unknown.len();
         let leaving: Vec<SessionKey> = if everyone {
             inside.iter().flat_map(|(key, people, _)| std::iter::repeat_n(*key, *people as usize)).collect()
-        } else if unseen.len() == unknown.len() {
+        } else if !unseen.is_empty() && unseen.len() == unknown.len() {
             unseen
         } else {
             return;
         };
-        let last = unknown.last().copied().unwrap_or(at);
         for (index, key) in leaving.into_iter().enumerate() {
             self.gone(key, unknown.get(index).copied().unwrap_or(last), out);
         }
@@ -631,8 +630,41 @@ impl Store {
         lines
     }
 
+    /// Nobody answered in time: what is unclear about this session is nobody's, and no other's either. Leaving it open
+    /// would charge it to whoever is left.
+    fn charge_nobody(&mut self, key: SessionKey) {
+        let unclear: Vec<MessageId> = (0..self.belief.events.len())
+            .filter(|index| {
+                let chance = self.involved(*index, key);
+                let sure = self.belief.explanations(*index).first().map_or(1.0, |(_, chance)| *chance);
+                chance > CANDIDATE && sure < self.policy.accept
+            })
+            .map(|index| self.belief.events[index].change.id.clone())
+            .collect();
+        for event in unclear {
+            let index = self.belief.events.iter().position(|open| open.change.id == event);
+            let Some(index) = index else { continue };
+            let mut moved: BTreeMap<ProductKey, i16> = BTreeMap::new();
+            if let Some((likeliest, _)) = self.belief.explanations(index).first() {
+                for step in *likeliest {
+                    *moved.entry(step.product).or_default() += step.count;
+                }
+            }
+            let explanation: Explanation = moved
+                .into_iter()
+                .filter(|(_, count)| *count != 0)
+                .map(|(product, count)| Move { session: None, product, count })
+                .collect();
+            self.belief.decide(&self.planogram, &event, explanation, &self.shoppers());
+            self.reviews.retain(|review| review.event != event);
+        }
+    }
+
     /// Makes the receipt. Happens once for each session: `settled` is set here and nowhere else.
     fn settle(&mut self, key: SessionKey, at: Instant, out: &mut Vec<Command>) {
+        if !self.clear(key) && self.policy.doubt == Doubt::ChargeNothing {
+            self.charge_nobody(key);
+        }
         let carts = self.belief.carts(key);
         let likeliest = carts.first().map(|(cart, _)| cart.clone()).unwrap_or_default();
         let sure = self.clear(key) || self.policy.doubt == Doubt::Likeliest;

@@ -381,6 +381,27 @@ fn a_killed_sensing_does_not_keep_anyone_inside() {
 }
 
 #[test]
+fn who_comes_in_after_an_unknown_exit_is_not_who_left() {
+    let mut bench = Bench::new(Policy::default());
+    bench.enter(1);
+    bench.enter(2);
+    bench.shelf(1, -500.0, &[(1, 0)]);
+    let unknown = bench.passage(None, Direction::Exit, Authority::Free);
+    bench.input(Input::Evidence(Evidence::Bound { passage: unknown.id, track: None }));
+    let grant = Grant { member: MemberHandle(3), party: 1, party_member: 0, staff: false, wide: false };
+    let entry = bench.passage(None, Direction::Entry, Authority::Grant(grant));
+    bench.input(Input::Evidence(Evidence::Bound { passage: entry.id, track: Some(TrackId(3)) }));
+    bench.shelf(2, -134.0, &[(3, 0)]);
+    bench.mark();
+    assert!(bench.receipts().is_empty(), "nobody knows yet who left");
+    bench.passage(Some(2), Direction::Exit, Authority::Free);
+    bench.mark();
+    let members: Vec<_> = bench.receipts().iter().filter_map(|receipt| receipt.member).collect();
+    assert_eq!(members.len(), 2, "the other of the two must have been the unknown: {members:?}");
+    assert!(!members.contains(&MemberHandle(3)));
+}
+
+#[test]
 fn closing_settles_everyone_by_the_likeliest() {
     let mut bench = Bench::new(Policy { doubt: Doubt::Likeliest, ..Policy::default() });
     bench.enter(1);
