@@ -29,7 +29,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// nobody is charged for it.
 const SETTLING_MAX: Millis = Millis(90 * 1000);
 /// How long the services may need before the first shopper comes, to open devices and learn the shelves' levels.
-const OPENING: Millis = Millis(2_000);
+const OPENING: Millis = Millis(1_500);
 
 /// What to run.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ const GRIP_SD: f64 = 0.09;
 /// A person's ground position is at most this far from a shelf's edge when reaching into it, metres.
 const REACH: f64 = 0.85;
 /// Nats for doing it with a hand that no camera sees while none, one or two hands are seen elsewhere.
-const UNSEEN: [f64; 3] = [-1.5, -3.0, -5.5];
+const UNSEEN: [f64; 3] = [-3.0, -4.5, -6.5];
 /// Nats, and nats a second, for a person whom no camera saw at the time, within reach of where they were last
 /// seen.
 const LOST: (f64, f64) = (-3.0, -0.3);
