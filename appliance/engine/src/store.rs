@@ -1,4 +1,5 @@
-//! The store as its owner describes it: products, where they stand, plates, cameras, lanes. One file, checked as a whole.
+//! The store as its owner describes it: products, where they stand, plates, cameras, lanes. One file, checked as a
+//! whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 

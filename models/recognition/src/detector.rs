@@ -27,7 +27,8 @@ impl Detector {
     /// tries it on a black picture. The first library opened in a process serves all its detectors.
     ///
     /// # Errors
-    /// `Error::NoLibrary` or `Error::Library` for the runtime; `Error::Read`, `Error::Manifest` or `Error::Hash` for the
+    /// `Error::NoLibrary` or `Error::Library` for the runtime; `Error::Read`, `Error::Manifest` or
+    /// `Error::Hash` for the
     /// files; `Error::Model` when the runtime refuses the model or it answers in another shape.
     pub fn load(models: &Path, library: &Path) -> Result<Self, Error> {
         let (card, bytes) = card::load(models)?;

@@ -177,7 +177,8 @@ impl Body {
     /// Poses a figure that stands at `position` and faces `heading` (radians from +x towards +y).
     ///
     /// `stride` is the phase of the walk in radians; multiples of pi have the legs together, so 0 stands. `reach` gives
-    /// where the left and right hands want to be: the arm bends there, the trunk leans and the knees give when it is too
+    /// where the left and right hands want to be: the arm bends there, the trunk leans and the knees give
+    /// when it is too
     /// far or too low, and what is still out of reach is approached as far as the arm goes. Without a target an arm
     /// swings with the walk.
     #[must_use]
