@@ -16,6 +16,10 @@ const LOOK_BACK: Millis = Millis(2500);
 const LOOK_AHEAD: Millis = Millis(4000);
 /// Both ways, a moment is waited so that the right person is at the line.
 const LOOK_AT_ONCE: Millis = Millis(1000);
+/// Walking speed through a lane, metres a second.
+const WALK: f64 = 1.0;
+/// Greatest cost of an entry's track: beyond it, it is the next in the queue.
+const COST_ENTRY: f64 = 1.5;
 /// Greatest cost (metres, and half a metre a second) of a good fit, and of any fit at the end of the wait.
 const COST_GOOD: f64 = 1.2;
 const COST_MAX: f64 = 3.0;
@@ -141,7 +145,8 @@ impl Passages {
             .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         let over = waited >= LOOK_AHEAD;
         let found = match best {
-            Some((track, cost)) if cost <= if over { COST_MAX } else { COST_GOOD } => Some(track),
+            Some((track, cost)) if entry && cost <= COST_ENTRY => Some(track),
+            Some((track, cost)) if !entry && cost <= if over { COST_MAX } else { COST_GOOD } => Some(track),
             _ if over && !entry => self.lost_nearest(now, lane.position),
             _ => None,
         };
@@ -160,6 +165,9 @@ impl Passages {
         lane: &Lane,
         history: &History,
     ) -> BTreeMap<TrackId, f64> {
+        if passage.direction == Direction::Entry {
+            return entry_costs(passage, lane, history);
+        }
         let mut costs = BTreeMap::new();
         for view in history.since(passage.at.before(LOOK_BACK)) {
             if view.at > passage.at.after(LOOK_AHEAD) {
@@ -172,15 +180,11 @@ impl Passages {
                 *least = least.min(cost);
             }
         }
-        if passage.direction == Direction::Exit {
-            for (track, cost) in &mut costs {
-                let Some(followed) = self.people.get(track) else { continue };
-                let inside = (followed.last_at[0] - lane.position[0]) * lane.inward[0]
-                    + (followed.last_at[1] - lane.position[1]) * lane.inward[1];
-                // Who is still there well inside the line has not left by it.
-                if now.since(followed.last) < MISSING && inside > 0.5 {
-                    *cost += 2.0;
-                }
+        for (track, cost) in &mut costs {
+            let Some(followed) = self.people.get(track) else { continue };
+            // Who is still there well inside the line has not left by it.
+            if now.since(followed.last) < MISSING && inside(lane, followed.last_at) > 0.5 {
+                *cost += 2.0;
             }
         }
         costs
@@ -235,6 +239,36 @@ impl Passages {
             out.push(Evidence::Continued { from, to });
         }
     }
+}
+
+/// How badly each track fits an entry: by when it crossed the passage line, and how far from its middle. Who stands in
+/// the queue behind has not crossed it yet, however near they are.
+fn entry_costs(passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<TrackId, f64> {
+    let mut outside: BTreeSet<TrackId> = BTreeSet::new();
+    let mut costs = BTreeMap::new();
+    for view in history.since(passage.at.before(LOOK_BACK)) {
+        if view.at > passage.at.after(LOOK_AHEAD) {
+            break;
+        }
+        let apart = view.at.0.abs_diff(passage.at.0) as f64 / 1000.0;
+        for person in &view.people {
+            let depth = inside(lane, person.position);
+            if depth < 0.0 {
+                outside.insert(person.track);
+            } else if !costs.contains_key(&person.track) {
+                // A track that begins behind the line was found late: it may have crossed before.
+                let late = if outside.contains(&person.track) { 0.0 } else { 0.3 };
+                let aside = distance(person.position, lane.position);
+                costs.insert(person.track, aside + WALK * apart + late);
+            }
+        }
+    }
+    costs
+}
+
+/// How far behind a lane's passage line a place is, metres; negative on the street.
+fn inside(lane: &Lane, at: [f64; 2]) -> f64 {
+    (at[0] - lane.position[0]) * lane.inward[0] + (at[1] - lane.position[1]) * lane.inward[1]
 }
 
 fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
