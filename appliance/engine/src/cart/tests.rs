@@ -133,6 +133,18 @@ fn entry_and_exit_find_their_tracks() {
 }
 
 #[test]
+fn the_next_in_the_queue_is_not_who_came_in() {
+    // Nobody sees the first person; track 1 queues half a metre behind and comes in three seconds later.
+    let people = |t: f64, track: u64| (track == 1).then(|| [0.0, (t - 6.0).clamp(-0.5, 4.0)]);
+    let passages = [(3.0, Direction::Entry), (6.0, Direction::Entry)];
+    let tracks: Vec<Option<u64>> =
+        bound(&run(15, people, |_, _| 1000.0, &passages)).into_iter().map(|(_, track)| track).collect();
+    assert_eq!(tracks, [None, Some(1)], "the first stays unknown");
+    let evidence = run(15, people, |_, _| 1000.0, &passages[1..]);
+    assert_eq!(bound(&evidence)[0].1, Some(1), "their own passage is theirs");
+}
+
+#[test]
 fn an_empty_floor_binds_nobody() {
     let evidence = run(15, |_, _| None, |_, _| 1000.0, &[(3.0, Direction::Entry), (9.0, Direction::Exit)]);
     assert_eq!(bound(&evidence), [("gate/0".to_owned(), None), ("gate/1".to_owned(), None)]);
