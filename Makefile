@@ -32,7 +32,7 @@ lint: deps ## clippy, warnings as errors
 
 bench: deps ## the numbers of the README
 	cargo bench --locked -p gated --bench gate -p engine --bench floor -p store-sim --bench render \
-	  -p recognition --bench detect -p palm --bench palm -p cartd --bench ledger
+	  -p kiosk --bench screen -p recognition --bench detect -p palm --bench palm -p cartd --bench ledger
 	cargo build --release --locked -p box
 	for seed in 1 2 3; do STILE_LOG=error target/release/box day --seed $$seed --shoppers 50 || exit 1; done
 
