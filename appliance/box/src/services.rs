@@ -10,7 +10,7 @@ use engine::admission::{Issuers, PartyEntry, UntrustedClock};
 use engine::session::Policy;
 use engine::store::StoreMap;
 use engine::time::Millis;
-use engine::units::{CameraId, LaneId};
+use engine::units::CameraId;
 use load_cell::LoadCells;
 use recognition::Detector;
 use runtime::bus::Bus;
@@ -126,12 +126,6 @@ impl Services {
         anyhow::bail!("{service:?} ended by itself")
     }
 
-    /// What members were charged, as the simulated payment provider saw it.
-    #[must_use]
-    pub fn payment(&self) -> &Recorder {
-        &self.payment
-    }
-
     /// A flag that becomes true when the services should end.
     #[must_use]
     pub fn stopping(&self) -> watch::Receiver<bool> {
@@ -234,10 +228,4 @@ fn admission(world: &World) -> engine::admission::Settings {
 pub fn models_dir() -> PathBuf {
     std::env::var_os("STILE_MODELS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/onnx"), PathBuf::from)
-}
-
-/// Names the lanes of a map.
-#[must_use]
-pub fn lanes(map: &StoreMap) -> Vec<LaneId> {
-    map.lanes.iter().map(|lane| lane.id.clone()).collect()
 }
