@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use cartd::ledger::{self, Summary};
 use cartd::payment::Provider;
 use cartd::{Settings, run};
@@ -11,9 +10,8 @@ use engine::message::Receipt;
 use engine::session::Policy;
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
+use runtime::shutdown;
 use tokio::io::DuplexStream;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 /// Keeps carts: shelves in, receipts out.
 #[derive(Parser)]
@@ -91,18 +89,8 @@ async fn serve(manifest: &Path) -> anyhow::Result<()> {
         payment: Provider::None,
     };
     tracing::warn!("this build opens no serial port: shelves are not weighed, payments wait for a provider");
-    let (stop, stopped) = watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        // Nobody listens any more when cartd has ended by itself.
-        let _ = stop.send(true);
-    });
     let lines: Vec<(u16, load_cell::LoadCells<DuplexStream>)> = Vec::new();
-    run(settings, map, lines, bus, Clock::system(), stopped).await?;
+    run(settings, map, lines, bus, Clock::system(), shutdown::signalled()).await?;
     Ok(())
 }
 

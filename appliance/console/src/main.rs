@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
+use runtime::shutdown;
 
 /// Serves the staff page and the HTTP API. It opens no devices; everything it shows comes over the bus.
 #[derive(Parser)]
@@ -23,13 +24,7 @@ async fn main() -> anyhow::Result<()> {
     let manifest = Manifest::load(&arguments.manifest)?;
     let map = manifest.load_store_map()?;
     let bus = manifest.join_bus("console");
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let service = console::run(manifest.console.clone(), map, bus, Clock::system(), stopped);
-    tokio::pin!(service);
-    tokio::select! {
-        ended = &mut service => return ended.context("console ended"),
-        signal = tokio::signal::ctrl_c() => signal.context("wait for Ctrl-C")?,
-    }
-    stop.send_replace(true);
-    service.await.context("console ended")
+    console::run(manifest.console.clone(), map, bus, Clock::system(), shutdown::signalled())
+        .await
+        .context("console ended")
 }

@@ -11,8 +11,8 @@ use gated::decode::{Code, decode_file};
 use gated::{Lane, SERVICE, Settings, provision};
 use runtime::clock::Clock;
 use runtime::manifest::{Devices, Manifest};
+use runtime::shutdown;
 use serde::Serialize;
-use tokio::sync::watch;
 
 /// The gate service.
 #[derive(Parser)]
@@ -105,28 +105,9 @@ fn run(path: &std::path::Path) -> Result<()> {
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
-        let (stop_sender, stop) = watch::channel(false);
-        tokio::spawn(async move {
-            ended().await;
-            let _ = stop_sender.send(true);
-        });
         let bus = manifest.join_bus(SERVICE);
-        gated::run(settings, lanes, bus, Clock::system(), stop).await.context("the gate service failed")
+        gated::run(settings, lanes, bus, Clock::system(), shutdown::signalled())
+            .await
+            .context("the gate service failed")
     })
-}
-
-/// Waits for Ctrl-C or the service manager's SIGTERM.
-async fn ended() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
-    }
 }

@@ -6,5 +6,6 @@ pub mod bus;
 pub mod clock;
 pub mod manifest;
 pub mod outbox;
+pub mod shutdown;
 pub mod telemetry;
 pub mod watchdog;

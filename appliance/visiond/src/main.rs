@@ -9,7 +9,7 @@ use engine::units::CameraId;
 use recognition::Detector;
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
-use tokio::sync::watch;
+use runtime::shutdown;
 use visiond::{SERVICE, Settings};
 
 /// Follows people on the floor through the ceiling cameras.
@@ -48,30 +48,17 @@ fn main() -> Result<()> {
     let cameras: Vec<(CameraId, Sim)> = Vec::new();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
-        let (stop_sender, stop) = watch::channel(false);
-        tokio::spawn(async move {
-            ended().await;
-            let _ = stop_sender.send(true);
-        });
         let bus = manifest.join_bus(SERVICE);
-        visiond::run(Settings::default(), map, cameras, detectors, bus, Clock::system(), stop)
-            .await
-            .context("the vision service failed")
+        visiond::run(
+            Settings::default(),
+            map,
+            cameras,
+            detectors,
+            bus,
+            Clock::system(),
+            shutdown::signalled(),
+        )
+        .await
+        .context("the vision service failed")
     })
-}
-
-/// Waits for Ctrl-C or the service manager's SIGTERM.
-async fn ended() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
-    }
 }
