@@ -15,3 +15,14 @@ pub mod session;
 pub mod store;
 pub mod time;
 pub mod units;
+
+/// How property tests run: the same cases each time, so that a failing one fails again. Other cases:
+/// `PROPTEST_RNG_SEED=7 PROPTEST_CASES=20000 cargo test -p engine`.
+#[cfg(test)]
+fn properties(cases: u32) -> proptest::test_runner::Config {
+    use proptest::test_runner::{Config, RngSeed};
+    let asked = Config { failure_persistence: None, ..Config::default() };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { cases };
+    let rng_seed = if asked.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { asked.rng_seed };
+    Config { cases, rng_seed, ..asked }
+}

@@ -77,6 +77,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(crate::properties(256))]
+
         #[test]
         fn comes_back(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let text = encode(&bytes);

@@ -367,6 +367,8 @@ fn tampered_bytes_are_never_admitted() {
 }
 
 proptest::proptest! {
+    #![proptest_config(crate::properties(256))]
+
     #[test]
     fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..500)) {
         let mut admission = admission();

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cart::ShelfEvent;
 use crate::session::explain::{
-    Candidates, Change, Explanation, Holdings, Planogram, ProductKey, SPREAD, SessionKey, Shopper, partitions,
+    Candidates, Change, Explanation, Holdings, Move, Planogram, ProductKey, SPREAD, SessionKey, Shopper,
+    partitions,
 };
 use crate::units::MessageId;
 
@@ -44,12 +45,15 @@ pub(super) struct OpenEvent {
 pub(super) struct Belief {
     hypotheses: Vec<Hypothesis>,
     pub events: Vec<OpenEvent>,
+    /// Carts of settled sessions that open events may still concern: whoever weighs such an event again must
+    /// not take from them what they paid for.
+    settled: BTreeMap<SessionKey, Cart>,
 }
 
 impl Belief {
     pub(super) fn new() -> Self {
         let first = Hypothesis { holdings: Holdings::default(), choices: Vec::new(), log: 0.0 };
-        Self { hypotheses: vec![first], events: Vec::new() }
+        Self { hypotheses: vec![first], events: Vec::new(), settled: BTreeMap::new() }
     }
 
     /// Takes in a shelf event, parted in the way that explains it best. Returns events that had to be closed
@@ -84,6 +88,7 @@ impl Belief {
         while self.events.len() > EVENTS_MAX {
             closed.push(self.drop_event(0));
         }
+        self.forget_settled();
         closed
     }
 
@@ -107,7 +112,7 @@ impl Belief {
         let mut extended: Vec<(usize, u16, f64)> = Vec::new();
         for (index, hypothesis) in self.hypotheses.iter().enumerate() {
             let scored = match &event.decided {
-                Some(decided) => vec![(decided.clone(), 0.0)],
+                Some(decided) => vec![(decided.clone(), hypothesis.holdings.allow(decided))],
                 None => candidates.score(planogram, &event.change, &hypothesis.holdings),
             };
             for (explanation, score) in scored {
@@ -140,7 +145,8 @@ impl Belief {
         self.events.push(event);
     }
 
-    /// Oracle: taking back every open event's moves leaves carts of which none holds less than nothing.
+    /// Oracle: taking back every open event's moves leaves carts of which none holds less than nothing. A
+    /// person's decision may break it: people are believed, even when they say what cannot be.
     #[cfg(test)]
     pub(super) fn conserved(&self, planogram: &Planogram) -> bool {
         self.hypotheses.iter().all(|hypothesis| {
@@ -149,10 +155,8 @@ impl Belief {
                 let Some((plate, _)) = event.change.plates.first() else { return false };
                 before.apply(planogram, *plate, &event.explanations[usize::from(*choice)], -1);
             }
-            let decided = self.events.iter().any(|event| event.decided.is_some());
             let whole = |holdings: &Holdings| holdings.carts.values().all(|count| *count > 0);
-            hypothesis.choices.len() == self.events.len()
-                && (decided || (whole(&hypothesis.holdings) && whole(&before)))
+            hypothesis.choices.len() == self.events.len() && whole(&hypothesis.holdings) && whole(&before)
         })
     }
 
@@ -227,7 +231,13 @@ impl Belief {
         true
     }
 
-    /// Weighs all open events again, from what stood before them.
+    /// Whether a settled session may still be the one behind an open event.
+    pub(super) fn remembers(&self, session: SessionKey) -> bool {
+        self.settled.contains_key(&session)
+    }
+
+    /// Weighs all open events again, from what stood before them. `shoppers` are the open sessions and the
+    /// settled ones that this belief remembers.
     pub(super) fn again(&mut self, planogram: &Planogram, shoppers: &[Shopper]) {
         let events = std::mem::take(&mut self.events);
         let mut bases: Vec<(Holdings, f64)> = Vec::new();
@@ -254,7 +264,28 @@ impl Belief {
                 shoppers.iter().filter(|shopper| event.shoppers.contains(&shopper.key)).cloned().collect();
             self.extend(planogram, event, &there);
         }
+        for (session, cart) in std::mem::take(&mut self.settled) {
+            self.keep_agreeing(session, &cart);
+            self.settled.insert(session, cart);
+        }
         self.normalise();
+    }
+
+    /// Keeps the hypotheses in which `session` holds `cart`, unless there are none.
+    fn keep_agreeing(&mut self, session: SessionKey, cart: &Cart) {
+        let agrees = |hypothesis: &Hypothesis| {
+            let held = hypothesis.holdings.cart(session).filter(|(_, count)| *count > 0);
+            held.eq(cart.iter().map(|(product, count)| (*product, *count)))
+        };
+        if self.hypotheses.iter().any(agrees) {
+            self.hypotheses.retain(agrees);
+        }
+    }
+
+    /// Forgets settled sessions that were not there at any open event.
+    fn forget_settled(&mut self) {
+        let events = &self.events;
+        self.settled.retain(|key, _| events.iter().any(|event| event.shoppers.contains(key)));
     }
 
     /// `session` settled with `cart`: hypotheses that say otherwise go, and so does all that only concerned
@@ -265,23 +296,20 @@ impl Belief {
         cart: &Cart,
         open: &BTreeSet<SessionKey>,
     ) -> Vec<(OpenEvent, Explanation)> {
-        let agrees = |hypothesis: &Hypothesis| {
-            hypothesis
-                .holdings
-                .cart(session)
-                .filter(|(_, count)| *count > 0)
-                .eq(cart.iter().map(|(k, v)| (*k, *v)))
-        };
-        if self.hypotheses.iter().any(agrees) {
-            self.hypotheses.retain(agrees);
-        }
+        self.keep_agreeing(session, cart);
         self.normalise();
         let mut closed = Vec::new();
         let mut index = 0;
+        // Whose carts an event that stays open may yet change: what came after it stays open too, or a cart
+        // could lose what it was never given.
+        let mut waiting: BTreeSet<SessionKey> = BTreeSet::new();
         while index < self.events.len() {
             let mine = self.explanations(index);
-            let involved =
-                |step: &crate::session::explain::Move| step.session.is_some_and(|key| open.contains(&key));
+            let named: BTreeSet<SessionKey> = mine
+                .iter()
+                .flat_map(|(explanation, _)| explanation.iter().filter_map(|step| step.session))
+                .collect();
+            let involved = |step: &Move| step.session.is_some_and(|key| open.contains(&key));
             let others =
                 mine.iter().any(|(explanation, chance)| *chance > 0.01 && explanation.iter().any(involved));
             // An event that nobody open may have caused stays only while its people are here.
@@ -290,14 +318,18 @@ impl Belief {
                 explanation.iter().any(|step| step.session == Some(session))
                     && !explanation.iter().any(involved)
             });
-            if own || !(others || present) {
+            if waiting.is_disjoint(&named) && (own || !(others || present)) {
                 closed.push(self.drop_event(index));
             } else {
+                waiting.extend(named);
                 index += 1;
             }
         }
+        self.settled.insert(session, cart.clone());
+        self.forget_settled();
+        let settled = &self.settled;
         for hypothesis in &mut self.hypotheses {
-            hypothesis.holdings.carts.retain(|(key, _), _| *key != session);
+            hypothesis.holdings.carts.retain(|(key, _), _| open.contains(key) || settled.contains_key(key));
         }
         self.merge();
         closed

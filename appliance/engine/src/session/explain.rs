@@ -149,6 +149,14 @@ impl Holdings {
         self.carts.range(range).map(|((_, product), count)| (*product, *count))
     }
 
+    /// Log-score of an explanation that a person gave: what no cart holds cannot well be put back from it.
+    pub(super) fn allow(&self, explanation: &[Move]) -> f64 {
+        let impossible = explanation.iter().any(|step| {
+            step.session.is_some_and(|session| self.in_cart(session, step.product) + step.count < 0)
+        });
+        if impossible { NO_CART_PRIOR } else { 0.0 }
+    }
+
     fn in_cart(&self, session: SessionKey, product: ProductKey) -> i16 {
         self.carts.get(&(session, product)).copied().unwrap_or(0)
     }

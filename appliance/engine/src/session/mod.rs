@@ -257,7 +257,7 @@ impl Store {
                     && !session.tracks.contains(to)
                 {
                     session.tracks.push(*to);
-                    self.belief.again(&self.planogram, &self.shoppers());
+                    self.belief.again(&self.planogram, &self.witnesses());
                 }
             }
             Evidence::Watermark { at: mark } => {
@@ -342,7 +342,7 @@ impl Store {
                 && !session.tracks.contains(&track)
             {
                 session.tracks.push(track);
-                self.belief.again(&self.planogram, &self.shoppers());
+                self.belief.again(&self.planogram, &self.witnesses());
             }
             return;
         }
@@ -411,9 +411,18 @@ impl Store {
 
     /// Open sessions as the belief sees them.
     fn shoppers(&self) -> Vec<Shopper> {
+        self.seen(|_, session| session.settled.is_none())
+    }
+
+    /// Everyone who may be behind an open event: open sessions, and settled ones that were there.
+    fn witnesses(&self) -> Vec<Shopper> {
+        self.seen(|key, session| session.settled.is_none() || self.belief.remembers(key))
+    }
+
+    fn seen(&self, wanted: impl Fn(SessionKey, &Session) -> bool) -> Vec<Shopper> {
         self.sessions
             .iter()
-            .filter(|(_, session)| session.settled.is_none())
+            .filter(|(key, session)| wanted(**key, session))
             .map(|(key, session)| Shopper { key: *key, staff: session.staff, tracks: session.tracks.clone() })
             .collect()
     }
@@ -465,7 +474,7 @@ impl Store {
             }
         }
         explanation.sort();
-        self.belief.decide(&self.planogram, &decision.event, explanation, &self.shoppers());
+        self.belief.decide(&self.planogram, &decision.event, explanation, &self.witnesses());
         self.reviews.retain(|review| review.event != decision.event);
     }
 
@@ -655,7 +664,7 @@ impl Store {
                 .filter(|(_, count)| *count != 0)
                 .map(|(product, count)| Move { session: None, product, count })
                 .collect();
-            self.belief.decide(&self.planogram, &event, explanation, &self.shoppers());
+            self.belief.decide(&self.planogram, &event, explanation, &self.witnesses());
             self.reviews.retain(|review| review.event != event);
         }
     }
