@@ -255,12 +255,13 @@ fn entry_costs(passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<Tr
             let depth = inside(lane, person.position);
             if depth < 0.0 {
                 outside.insert(person.track);
-            } else if !costs.contains_key(&person.track) {
+                continue;
+            }
+            costs.entry(person.track).or_insert_with(|| {
                 // A track that begins behind the line was found late: it may have crossed before.
                 let late = if outside.contains(&person.track) { 0.0 } else { 0.3 };
-                let aside = distance(person.position, lane.position);
-                costs.insert(person.track, aside + WALK * apart + late);
-            }
+                distance(person.position, lane.position) + WALK * apart + late
+            });
         }
     }
     costs
