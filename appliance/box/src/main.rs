@@ -123,12 +123,17 @@ fn live(
             live.plan.files.state = manifest.state_dir;
         }
     }
-    std::fs::create_dir_all(&live.plan.files.state)
-        .with_context(|| format!("cannot make {}", live.plan.files.state.display()))?;
+    make_folder(&live.plan.files.state)?;
     Ok(live)
 }
 
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
 fn plan(store: &StoreArguments, scratch: &Path) -> anyhow::Result<Plan> {
+    let state = store.state.clone().unwrap_or_else(|| scratch.to_owned());
+    make_folder(&state)?;
     Ok(Plan {
         world: Options {
             seed: store.seed,
@@ -138,7 +143,7 @@ fn plan(store: &StoreArguments, scratch: &Path) -> anyhow::Result<Plan> {
             ..Options::default()
         },
         files: Files {
-            state: store.state.clone().unwrap_or_else(|| scratch.to_owned()),
+            state,
             models: models_dir(),
             onnxruntime: recognition::library_path()?,
         },

@@ -64,11 +64,12 @@ impl Services {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let (stop, _) = watch::channel(false);
+        let charges = files.state.join("charges.jsonl");
         let mut services = Self {
             map: world.map().clone(),
             admission: admission(world),
-            payment: Recorder::in_file(&files.state.join("charges.jsonl"))
-                .context("cannot open the file of simulated charges")?,
+            payment: Recorder::in_file(&charges)
+                .with_context(|| format!("cannot open {}", charges.display()))?,
             running: BTreeMap::new(),
             files,
             bus,
