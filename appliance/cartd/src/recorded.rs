@@ -321,8 +321,15 @@ impl Run {
 }
 
 fn entered(index: usize, shopper: &str, at: Instant) -> Input {
-    let grant =
-        Grant { member: MemberHandle(index as u64), party: 1, party_member: 0, staff: false, wide: false };
+    let grant = Grant {
+        member: MemberHandle(index as u64),
+        party: 1,
+        party_member: 0,
+        staff: false,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     let passage = Passage {
         id: MessageId(shopper.to_owned()),
         lane: LaneId("recorded".to_owned()),

@@ -306,7 +306,16 @@ impl Admission {
             let waiting = self.waiting.entry(header.member).or_default();
             *waiting = waiting.saturating_add(passages);
         }
-        let grant = Grant { member: header.member, party, party_member: first, staff, wide: header.wide };
+        let (age_proof, guest) = (false, false);
+        let grant = Grant {
+            member: header.member,
+            party,
+            party_member: first,
+            staff,
+            wide: header.wide,
+            age_proof,
+            guest,
+        };
         Ok(Admitted { grant, passages })
     }
 

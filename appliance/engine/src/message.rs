@@ -37,6 +37,15 @@ pub mod topic {
     pub const STAFF_CALL: &str = "stile/staff/call";
     /// [`super::StaffAnswer`], event, from console.
     pub const STAFF_ANSWER: &str = "stile/staff/answer";
+    /// [`super::SignedList`], view: the issuers' public keys, signed by the operator's root
+    /// ([`crate::admission::keys`]). Fetched ahead by the chain's uplink or a technician; gated verifies it.
+    pub const KEY_SET: &str = "stile/admission/keys";
+    /// [`super::SignedList`], view: passes that gates refuse ([`crate::admission::deny`]).
+    pub const DENY_LIST: &str = "stile/admission/deny";
+    /// [`super::SignedList`], view: cards of the fall-back readers ([`crate::admission::cards`]).
+    pub const CARD_LIST: &str = "stile/admission/cards";
+    /// [`super::SeenCodes`], view, one topic a box: `stile/gate/seen/SENDER`.
+    pub const SEEN_CODES: &str = "stile/gate/seen";
     /// [`super::KioskScan`], event of no importance: the help kiosk's reader saw this text.
     pub const KIOSK_SCAN: &str = "stile/kiosk/scan";
     /// [`super::Ack`], one topic a sender: `stile/ack/SENDER`.
@@ -100,6 +109,12 @@ pub struct Grant {
     pub staff: bool,
     /// Ask the turnstile for its wide lane (wheelchair, pram).
     pub wide: bool,
+    /// The issuer has seen a proof of age: goods with an age limit need no staff. Never true for a wallet pass.
+    #[serde(default)]
+    pub age_proof: bool,
+    /// A guest of a member.
+    #[serde(default)]
+    pub guest: bool,
 }
 
 /// Why a credential was refused. Screens translate the code; logs print it.
@@ -134,14 +149,111 @@ pub enum DenyReason {
     PartyFull,
     /// The gate does not know the time, and policy says not to guess.
     ClockUntrusted,
-    /// Too many tries with this pass.
+    /// Too many tries with this pass, or at this lane.
     RateLimited,
+    /// The issuer's key is known, but its time is over or has not begun.
+    IssuerRetired,
+    /// The gate's key set or deny list is older than policy allows.
+    ListsStale,
+    /// A guest pass that has opened as often as it may.
+    UsedUp,
+    /// A card that is not on the card list.
+    UnknownCard,
     /// The lane does not take entries now (closed, locked, maintenance, evacuation).
     LaneClosed,
     /// The turnstile is broken or blocked.
     LaneFaulty,
     /// The lane is still serving the shopper before.
     LaneBusy,
+}
+
+impl DenyReason {
+    /// All of them, in the order of their definition.
+    pub const ALL: [Self; 22] = [
+        Self::NotAnEntryCode,
+        Self::Malformed,
+        Self::UnknownIssuer,
+        Self::BadSignature,
+        Self::OtherStore,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Stale,
+        Self::FromTheFuture,
+        Self::Replayed,
+        Self::Revoked,
+        Self::AlreadyInside,
+        Self::PartyFull,
+        Self::ClockUntrusted,
+        Self::RateLimited,
+        Self::IssuerRetired,
+        Self::ListsStale,
+        Self::UsedUp,
+        Self::UnknownCard,
+        Self::LaneClosed,
+        Self::LaneFaulty,
+        Self::LaneBusy,
+    ];
+
+    /// The reason's code, as on the bus and in logs.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotAnEntryCode => "not_an_entry_code",
+            Self::Malformed => "malformed",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::BadSignature => "bad_signature",
+            Self::OtherStore => "other_store",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Stale => "stale",
+            Self::FromTheFuture => "from_the_future",
+            Self::Replayed => "replayed",
+            Self::Revoked => "revoked",
+            Self::AlreadyInside => "already_inside",
+            Self::PartyFull => "party_full",
+            Self::ClockUntrusted => "clock_untrusted",
+            Self::RateLimited => "rate_limited",
+            Self::IssuerRetired => "issuer_retired",
+            Self::ListsStale => "lists_stale",
+            Self::UsedUp => "used_up",
+            Self::UnknownCard => "unknown_card",
+            Self::LaneClosed => "lane_closed",
+            Self::LaneFaulty => "lane_faulty",
+            Self::LaneBusy => "lane_busy",
+        }
+    }
+}
+
+/// A signed list of admission (key set, deny list, card list), as its bytes. It is at most some 900 kB of JSON,
+/// below what the bus carries.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedList {
+    /// The signed bytes.
+    #[serde(with = "base64_text")]
+    pub bytes: Vec<u8>,
+}
+
+/// Codes that one box has accepted of late, so that the store's other boxes refuse them. Each message repeats
+/// the newest ones, so that a box that missed one learns from the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenCodes {
+    /// Which box, as in its message ids.
+    pub sender: String,
+    /// What it has accepted, newest last, at most [`crate::admission::SEEN_MAX`].
+    pub codes: Vec<SeenCode>,
+}
+
+/// One use of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SeenCode {
+    /// Whose pass.
+    pub member: MemberHandle,
+    /// Profile D: shown at, unix seconds. Profile W: its step of 30 s.
+    pub moment: u64,
+    /// Profile D: the nonce. Profile W: the pass's serial.
+    pub nonce: u16,
+    /// How long it is to be remembered.
+    pub until: Instant,
 }
 
 /// A lane as screens and staff see it.
@@ -461,4 +573,21 @@ pub struct KioskScan {
     pub kiosk: String,
     /// The text as scanned (GTIN, GS1 element string, Digital Link).
     pub text: String,
+}
+
+/// Bytes as base64 text.
+mod base64_text {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(D::Error::custom)
+    }
 }

@@ -26,7 +26,7 @@ pub struct Scene {
 }
 
 /// Every refusal there is; a new one must be added here to be shown.
-pub const REASONS: [DenyReason; 18] = [
+pub const REASONS: [DenyReason; 22] = [
     DenyReason::NotAnEntryCode,
     DenyReason::Malformed,
     DenyReason::UnknownIssuer,
@@ -42,6 +42,10 @@ pub const REASONS: [DenyReason; 18] = [
     DenyReason::PartyFull,
     DenyReason::ClockUntrusted,
     DenyReason::RateLimited,
+    DenyReason::IssuerRetired,
+    DenyReason::ListsStale,
+    DenyReason::UsedUp,
+    DenyReason::UnknownCard,
     DenyReason::LaneClosed,
     DenyReason::LaneFaulty,
     DenyReason::LaneBusy,

@@ -194,7 +194,15 @@ mod tests {
     }
 
     fn passage(id: &str, at: u64, party: u8) -> Passage {
-        let grant = Grant { member: MEMBER, party, party_member: 0, staff: false, wide: false };
+        let grant = Grant {
+            member: MEMBER,
+            party,
+            party_member: 0,
+            staff: false,
+            wide: false,
+            age_proof: false,
+            guest: false,
+        };
         Passage {
             id: MessageId::from(id),
             lane: LaneId::from("entry-1"),

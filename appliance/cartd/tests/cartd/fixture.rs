@@ -89,8 +89,15 @@ pub fn file() -> (tempfile::TempDir, PathBuf) {
 
 pub fn passage(visit: u64, direction: Direction, at: Instant) -> Passage {
     let entry = direction == Direction::Entry;
-    let grant =
-        Grant { member: MemberHandle(visit + 1), party: 1, party_member: 0, staff: false, wide: false };
+    let grant = Grant {
+        member: MemberHandle(visit + 1),
+        party: 1,
+        party_member: 0,
+        staff: false,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     Passage {
         id: MessageId(format!("gated-1.7/{}", visit * 2 + u64::from(!entry))),
         lane: LaneId(if entry { "entry-1" } else { "exit-1" }.to_owned()),

@@ -48,7 +48,15 @@ fn a_shown_code_is_admitted_once() {
     let code = device(&terms()).show(NOON, 0);
     assert_eq!(code.len(), 455);
     let admitted = admission.check(NOON, true, code.as_bytes()).unwrap();
-    let grant = Grant { member: MEMBER, party: 1, party_member: 0, staff: false, wide: false };
+    let grant = Grant {
+        member: MEMBER,
+        party: 1,
+        party_member: 0,
+        staff: false,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     assert_eq!(admitted, Admitted { grant, passages: 1 });
     assert_eq!(refusal(&mut admission, NOON, code.as_bytes()), Some(DenyReason::Replayed));
 }

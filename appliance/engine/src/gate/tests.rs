@@ -10,7 +10,15 @@ const ALICE: MemberHandle = MemberHandle(1);
 const BOB: MemberHandle = MemberHandle(2);
 
 fn admitted(member: MemberHandle, passages: u8) -> Admitted {
-    let grant = Grant { member, party: passages, party_member: 0, staff: false, wide: false };
+    let grant = Grant {
+        member,
+        party: passages,
+        party_member: 0,
+        staff: false,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     Admitted { grant, passages }
 }
 

@@ -94,8 +94,15 @@ impl Bench {
     }
 
     fn enter(&mut self, track: u64) {
-        let grant =
-            Grant { member: MemberHandle(track), party: 1, party_member: 0, staff: false, wide: false };
+        let grant = Grant {
+            member: MemberHandle(track),
+            party: 1,
+            party_member: 0,
+            staff: false,
+            wide: false,
+            age_proof: false,
+            guest: false,
+        };
         self.passage(Some(track), Direction::Entry, Authority::Grant(grant));
     }
 
@@ -322,7 +329,15 @@ fn later_evidence_decides_twins() {
 #[test]
 fn staff_and_strangers() {
     let mut bench = Bench::new(Policy::default());
-    let staff = Grant { member: MemberHandle(9), party: 1, party_member: 0, staff: true, wide: false };
+    let staff = Grant {
+        member: MemberHandle(9),
+        party: 1,
+        party_member: 0,
+        staff: true,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     bench.passage(Some(9), Direction::Entry, Authority::Grant(staff));
     bench.passage(Some(8), Direction::Entry, Authority::None);
     bench.shelf(1, 6000.0, &[(9, 0)]);
@@ -340,7 +355,15 @@ fn staff_and_strangers() {
 fn a_party_shares_one_session() {
     let mut bench = Bench::new(Policy::default());
     for (track, party_member) in [(1, 0), (2, 1)] {
-        let grant = Grant { member: MemberHandle(7), party: 3, party_member, staff: false, wide: false };
+        let grant = Grant {
+            member: MemberHandle(7),
+            party: 3,
+            party_member,
+            staff: false,
+            wide: false,
+            age_proof: false,
+            guest: false,
+        };
         bench.passage(Some(track), Direction::Entry, Authority::Grant(grant));
     }
     bench.shelf(1, -500.0, FIRST);
@@ -354,7 +377,15 @@ fn a_party_shares_one_session() {
 #[test]
 fn passages_without_a_track_and_repeats() {
     let mut bench = Bench::new(Policy::default());
-    let grant = Grant { member: MemberHandle(1), party: 1, party_member: 0, staff: false, wide: false };
+    let grant = Grant {
+        member: MemberHandle(1),
+        party: 1,
+        party_member: 0,
+        staff: false,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     let entry = bench.passage(None, Direction::Entry, Authority::Grant(grant));
     bench.input(Input::Evidence(Evidence::Entered { passage: entry.clone(), track: None }));
     assert_eq!(bench.store.view(Instant(bench.now)).sessions.len(), 1);
@@ -388,7 +419,15 @@ fn who_comes_in_after_an_unknown_exit_is_not_who_left() {
     bench.shelf(1, -500.0, &[(1, 0)]);
     let unknown = bench.passage(None, Direction::Exit, Authority::Free);
     bench.input(Input::Evidence(Evidence::Bound { passage: unknown.id, track: None }));
-    let grant = Grant { member: MemberHandle(3), party: 1, party_member: 0, staff: false, wide: false };
+    let grant = Grant {
+        member: MemberHandle(3),
+        party: 1,
+        party_member: 0,
+        staff: false,
+        wide: false,
+        age_proof: false,
+        guest: false,
+    };
     let entry = bench.passage(None, Direction::Entry, Authority::Grant(grant));
     bench.input(Input::Evidence(Evidence::Bound { passage: entry.id, track: Some(TrackId(3)) }));
     bench.shelf(2, -134.0, &[(3, 0)]);
