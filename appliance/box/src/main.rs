@@ -142,11 +142,7 @@ fn plan(store: &StoreArguments, scratch: &Path) -> anyhow::Result<Plan> {
             difficulty: store.difficulty,
             ..Options::default()
         },
-        files: Files {
-            state,
-            models: models_dir(),
-            onnxruntime: recognition::library_path()?,
-        },
+        files: Files { state, models: models_dir(), onnxruntime: recognition::library_path()? },
         trace: store.trace.clone(),
     })
 }

@@ -154,13 +154,18 @@ impl Services {
                 takes_entries: lane.entry,
                 entry_is_a: true,
                 turnstile: Box::new(move || turnstile.open()),
-                scanner: scanner.map(|scanner| Box::new(move || scanner.open()) as gated::Open<_, _>),
+                readers: scanner
+                    .map(|it| gated::Reader::scanner("scanner", Box::new(move || it.open())))
+                    .into_iter()
+                    .collect(),
             })
         });
         let settings = gated::Settings {
             state: self.files.state.join("gated.db"),
             admission: self.admission.clone(),
             sender: gated::SERVICE.to_owned(),
+            lanes_on: None,
+            arrivals: None,
         };
         let lanes = lanes.collect();
         let run = gated::run(settings, lanes, self.bus.clone(), self.clock.clone(), self.stop.subscribe());

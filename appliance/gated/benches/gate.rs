@@ -81,12 +81,14 @@ async fn latencies() -> Vec<u32> {
         takes_entries: true,
         entry_is_a: true,
         turnstile: Box::new(move || open_turnstile.open()),
-        scanner: Some(Box::new(move || open_scanner.open())),
+        readers: vec![gated::Reader::scanner("scanner", Box::new(move || open_scanner.open()))],
     };
     let settings = gated::Settings {
         state: folder.path().join("gated.db"),
         admission: settings(),
         sender: gated::SERVICE.to_owned(),
+        lanes_on: None,
+        arrivals: None,
     };
     let (bus, clock) = (Bus::local(), Clock::starting_at(START));
     let (stop, stopped) = tokio::sync::watch::channel(false);

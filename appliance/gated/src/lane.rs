@@ -1,6 +1,6 @@
 //! One lane's loop: wait for one input, hand it to the engine, perform what it returns, arm one deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as RealInstant;
 
@@ -9,17 +9,20 @@ use engine::gate::{self, Command, Gate, Input};
 use engine::message::{Authority, DenyReason, Direction, GateView, Health, HealthState, topic};
 use engine::time::{Instant, Millis};
 use engine::units::LaneId;
-use qr_scanner::{QrScanner, Scan};
+use qr_scanner::Signal;
 use runtime::bus::Bus;
 use runtime::clock::Clock;
-use runtime::watchdog::Watchdog;
 use tokio::sync::{mpsc, watch};
 use turnstile::{Edge, Line, Outputs, Turnstile};
 
+use crate::SERVICE;
+use crate::heartbeat::Pulse;
 use crate::keeper::Record;
+use crate::reader::{self, Attached};
 use crate::slot::Slot;
-use crate::{Lane, SERVICE};
 
+/// The turnstile's name in health topics, before the lane's.
+const TURNSTILE: &str = "turnstile";
 /// Latencies kept for the view.
 const LATENCIES_MAX: usize = 256;
 /// A scanner that reads the code in front of it again within this time has read the same show of it.
@@ -30,75 +33,84 @@ const HEARTBEAT: Millis = Millis(1_000);
 const LOST_RECORDS: &str = "records lost because storage is too slow";
 
 /// What lanes share.
-pub struct Shared {
+pub(crate) struct Shared {
     pub admission: Arc<Mutex<Admission>>,
     pub records: mpsc::Sender<Record>,
     pub bus: Bus,
     pub clock: Clock,
 }
 
-/// What woke the loop.
-enum Event<E1, E2> {
-    Stop,
-    Edge(Result<Edge, E1>),
-    Scan(Result<Scan, E2>),
-    TurnstileDue,
-    ScannerDue,
-    Tick,
+/// A lane with its readers attached.
+pub(crate) struct Wired<T> {
+    pub id: LaneId,
+    pub takes_entries: bool,
+    pub entry_is_a: bool,
+    pub turnstile: Slot<T, turnstile::Error>,
+    pub readers: Vec<Attached>,
+    pub events: mpsc::Receiver<(usize, reader::Event)>,
+    pub pulse: Pulse,
 }
 
-struct Loop<T, S> {
+/// What woke the loop.
+enum Event<E> {
+    Stop,
+    Edge(Result<Edge, E>),
+    Reader(usize, reader::Event),
+    TurnstileDue,
+    Deadline,
+    Heartbeat,
+}
+
+struct Loop<T> {
     id: LaneId,
     entry_is_a: bool,
     shared: Shared,
     gate: Gate,
     turnstile: Slot<T, turnstile::Error>,
-    scanner: Slot<S, qr_scanner::Error>,
+    readers: Vec<Attached>,
+    /// The reader whose person the next signal is for.
+    asked_at: usize,
     /// The newest code that was judged, and when.
     judged: Option<(Vec<u8>, Instant)>,
     latencies: VecDeque<u32>,
     published: Option<GateView>,
-    told: [Option<(HealthState, String)>; 2],
+    /// What was last said of each device.
+    told: BTreeMap<String, (HealthState, String)>,
     lost_records: u64,
     commands: Vec<Command>,
 }
 
 /// Runs one lane until `stop` becomes true.
-pub async fn run<T: Turnstile, S: QrScanner>(
-    lane: Lane<T, S>,
-    shared: Shared,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn run<T: Turnstile>(lane: Wired<T>, shared: Shared, mut stop: watch::Receiver<bool>) {
     let now = shared.clock.now();
     let clock = shared.clock.clone();
+    let Wired { id, takes_entries, entry_is_a, turnstile, readers, mut events, pulse } = lane;
     let mut lane = Loop {
-        gate: Gate::new(lane.id.clone(), lane.takes_entries, now),
-        id: lane.id,
-        entry_is_a: lane.entry_is_a,
-        turnstile: Slot::new(Some(lane.turnstile), now),
-        scanner: Slot::new(lane.scanner, now),
+        gate: Gate::new(id.clone(), takes_entries, now),
+        id,
+        entry_is_a,
+        turnstile,
+        readers,
         shared,
+        asked_at: 0,
         judged: None,
         latencies: VecDeque::new(),
         published: None,
-        told: [None, None],
+        told: BTreeMap::new(),
         lost_records: 0,
         commands: Vec::new(),
     };
-    let mut watchdog = Watchdog::from_environment();
-    watchdog.ready();
     loop {
         let heartbeat = clock.now().after(HEARTBEAT);
-        let deadline = lane.gate.deadline().map_or(heartbeat, |deadline| deadline.min(heartbeat));
-        let (turnstile_due, scanner_due) = (lane.turnstile.due(), lane.scanner.due());
+        let (deadline, turnstile_due) = (lane.gate.deadline(), lane.turnstile.due());
         let event = tokio::select! {
             biased;
             () = stopped(&mut stop) => Event::Stop,
             edge = next_edge(lane.turnstile.device()) => Event::Edge(edge),
-            scan = next_scan(lane.scanner.device()) => Event::Scan(scan),
-            () = clock.until(Some(deadline)) => Event::Tick,
+            () = clock.until(deadline) => Event::Deadline,
+            Some((reader, event)) = events.recv() => Event::Reader(reader, event),
             () = clock.until(turnstile_due) => Event::TurnstileDue,
-            () = clock.until(scanner_due) => Event::ScannerDue,
+            () = clock.until(Some(heartbeat)) => Event::Heartbeat,
         };
         let now = clock.now();
         match event {
@@ -115,14 +127,13 @@ pub async fn run<T: Turnstile, S: QrScanner>(
                 }
             }
             Event::Edge(Err(error)) => lane.lose_turnstile(now, &error),
-            Event::Scan(Ok(scan)) => lane.scanned(now, scan),
-            Event::Scan(Err(error)) => lane.scanner_failed(now, &error),
+            Event::Reader(reader, event) => lane.reader_said(now, reader, event),
             Event::TurnstileDue => lane.open_turnstile(now),
-            Event::ScannerDue => lane.open_scanner(now),
-            Event::Tick => lane.step(now, Input::Tick),
+            Event::Deadline => lane.step(now, Input::Tick),
+            Event::Heartbeat => {}
         }
         lane.publish_view();
-        watchdog.step_done();
+        pulse.step_done();
     }
 }
 
@@ -140,14 +151,7 @@ async fn next_edge<T: Turnstile>(device: Option<&mut T>) -> Result<Edge, turnsti
     }
 }
 
-async fn next_scan<S: QrScanner>(device: Option<&mut S>) -> Result<Scan, qr_scanner::Error> {
-    match device {
-        Some(scanner) => scanner.next_scan().await,
-        None => std::future::pending().await,
-    }
-}
-
-impl<T: Turnstile, S: QrScanner> Loop<T, S> {
+impl<T: Turnstile> Loop<T> {
     /// One step of the engine, performed. A failed drive is the next input.
     fn step(&mut self, now: Instant, input: Input) {
         let mut next = Some(input);
@@ -172,11 +176,12 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
             }
             Command::Signal(signal) => {
                 let signal = match signal {
-                    gate::Signal::Good => qr_scanner::Signal::Good,
-                    gate::Signal::Bad => qr_scanner::Signal::Bad,
+                    gate::Signal::Good => Signal::Good,
+                    gate::Signal::Bad => Signal::Bad,
                 };
-                // A scanner that cannot beep is lost anyway; the next read says so.
-                let _ = self.scanner.device().map(|scanner| scanner.signal(signal));
+                if let Some(reader) = self.readers.get(self.asked_at) {
+                    reader.signal(signal);
+                }
             }
             Command::Passed { at, direction, authority } => {
                 if let (Direction::Entry, Authority::Grant(grant)) = (direction, &authority) {
@@ -190,9 +195,26 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
         Ok(())
     }
 
-    fn scanned(&mut self, now: Instant, scan: Scan) {
+    fn reader_said(&mut self, now: Instant, reader: usize, event: reader::Event) {
+        self.asked_at = reader;
+        match event {
+            reader::Event::Code { text, reported } => self.scanned(now, text, reported),
+            reader::Event::Garbled(what) => {
+                tracing::warn!(lane = %self.id, error = what, "scan lost");
+                self.step(now, Input::Deny(DenyReason::Malformed));
+            }
+            reader::Event::Up => self.tell_health(now, &self.reader(reader), HealthState::Up, String::new()),
+            reader::Event::Down(why) => self.tell_health(now, &self.reader(reader), HealthState::Down, why),
+        }
+    }
+
+    fn reader(&self, reader: usize) -> String {
+        self.readers.get(reader).map_or_else(|| "reader".to_owned(), |reader| reader.name.clone())
+    }
+
+    fn scanned(&mut self, now: Instant, text: Vec<u8>, reported: RealInstant) {
         let judged_just_now =
-            self.judged.as_ref().is_some_and(|(text, at)| *text == scan.text && now.since(*at) < SAME_CODE);
+            self.judged.as_ref().is_some_and(|(judged, at)| *judged == text && now.since(*at) < SAME_CODE);
         if judged_just_now {
             return;
         }
@@ -200,12 +222,12 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
             return self.step(now, Input::Deny(reason));
         }
         let trusted = self.shared.clock.trusted();
-        let judgement = lock(&self.shared.admission).check(now, trusted, &scan.text);
+        let judgement = lock(&self.shared.admission).check(now, trusted, &text);
         match judgement {
             Ok(admitted) => {
                 self.step(now, Input::Grant(admitted));
                 if self.turnstile.device().is_some() {
-                    self.note_latency(scan.reported);
+                    self.note_latency(reported);
                 }
                 self.record(now, Record::Admission);
             }
@@ -214,33 +236,17 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
                 self.step(now, Input::Deny(reason));
             }
         }
-        self.judged = Some((scan.text, now));
-    }
-
-    fn scanner_failed(&mut self, now: Instant, error: &qr_scanner::Error) {
-        if error.kind() == qr_scanner::ErrorKind::Garbled {
-            tracing::warn!(lane = %self.id, error = %chain(error), "scan lost");
-            return self.step(now, Input::Deny(DenyReason::Malformed));
-        }
-        self.scanner.lose(now);
-        self.tell_health(now, 1, HealthState::Down, chain(error));
-    }
-
-    fn open_scanner(&mut self, now: Instant) {
-        match self.scanner.try_open(now) {
-            Ok(()) => self.tell_health(now, 1, HealthState::Up, String::new()),
-            Err(error) => self.tell_health(now, 1, HealthState::Down, chain(&error)),
-        }
+        self.judged = Some((text, now));
     }
 
     fn open_turnstile(&mut self, now: Instant) {
         match self.turnstile.try_open(now) {
             Ok(()) => {
-                self.tell_health(now, 0, HealthState::Up, String::new());
+                self.tell_health(now, TURNSTILE, HealthState::Up, String::new());
                 self.step(now, Input::Found);
             }
             Err(error) => {
-                self.tell_health(now, 0, HealthState::Down, chain(&error));
+                self.tell_health(now, TURNSTILE, HealthState::Down, chain(&error));
             }
         }
     }
@@ -252,7 +258,7 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
 
     fn turnstile_lost(&mut self, now: Instant, error: &turnstile::Error) {
         self.turnstile.lose(now);
-        self.tell_health(now, 0, HealthState::Down, chain(error));
+        self.tell_health(now, TURNSTILE, HealthState::Down, chain(error));
     }
 
     fn note_latency(&mut self, reported: RealInstant) {
@@ -273,18 +279,17 @@ impl<T: Turnstile, S: QrScanner> Loop<T, S> {
         }
     }
 
-    /// Says how a device is (0 turnstile, 1 scanner) when that changed.
-    fn tell_health(&mut self, now: Instant, device: usize, state: HealthState, detail: String) {
-        let new = Some((state, detail));
-        if self.told[device] == new {
+    /// Says how a device is when that changed.
+    fn tell_health(&mut self, now: Instant, device: &str, state: HealthState, detail: String) {
+        let name = format!("{device}-{}", self.id);
+        let new = (state, detail);
+        if self.told.get(&name) == Some(&new) {
             return;
         }
-        let name = format!("{}-{}", ["turnstile", "scanner"][device], self.id);
-        let detail = new.as_ref().map(|(_, detail)| detail.clone()).unwrap_or_default();
-        tracing::info!(device = name, ?state, detail, "device health");
-        let health = self.health(now, name, state, detail);
+        tracing::info!(device = name, ?state, detail = new.1, "device health");
+        let health = self.health(now, name.clone(), state, new.1.clone());
         self.publish_health(&health);
-        self.told[device] = new;
+        self.told.insert(name, new);
     }
 
     fn health(&self, now: Instant, device: String, state: HealthState, detail: String) -> Health {

@@ -2,13 +2,16 @@
 //! admission, and a keeper that stores what must not be lost and tells it to the other services.
 //!
 //! It deliberately decides nothing itself, and waits for nobody: a full disk, a dead bus or a broken reader
-//! degrade what they are needed for and never stop a lane. Today it opens simulated devices; real ones come
-//! with their drivers.
+//! degrade what they are needed for and never stop a lane.
 
 pub mod decode;
+pub mod devices;
+mod heartbeat;
 mod keeper;
 mod lane;
 pub mod provision;
+mod reader;
+pub mod realtime;
 mod slot;
 
 use std::collections::BTreeSet;
@@ -17,14 +20,18 @@ use std::sync::{Arc, Mutex};
 
 use engine::admission::{self, Admission};
 use engine::units::LaneId;
-use qr_scanner::QrScanner;
 use runtime::bus::Bus;
 use runtime::clock::Clock;
+use runtime::watchdog::Watchdog;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use turnstile::Turnstile;
 
+use heartbeat::Heartbeat;
 use keeper::{Keeper, RECORDS_MAX};
+pub use reader::Reader;
+use slot::Slot;
 
 /// The service's name in health topics and message ids.
 pub const SERVICE: &str = "gated";
@@ -39,13 +46,18 @@ pub struct Settings {
     /// This sender's name in message ids: [`SERVICE`], or one name a box where several share a bus. Without
     /// `/` and `.`.
     pub sender: String,
+    /// Where the lanes run ([`realtime::Thread`]); none: with everything else.
+    pub lanes_on: Option<Handle>,
+    /// Changes when a device may have arrived, so that lost readers are tried again at once; none: their
+    /// pauses alone decide.
+    pub arrivals: Option<watch::Receiver<u64>>,
 }
 
 /// Opens a device; called at start, and again whenever it was lost.
 pub type Open<D, E> = Box<dyn FnMut() -> Result<D, E> + Send>;
 
 /// A lane and how to open its devices.
-pub struct Lane<T, S> {
+pub struct Lane<T> {
     /// Its name, as in topics.
     pub id: LaneId,
     /// Whether shoppers may come in here.
@@ -54,8 +66,8 @@ pub struct Lane<T, S> {
     pub entry_is_a: bool,
     /// Opens the turnstile.
     pub turnstile: Open<T, turnstile::Error>,
-    /// Opens the scanner; `None` on a lane without one, as an exit is.
-    pub scanner: Option<Open<S, qr_scanner::Error>>,
+    /// Where shoppers show their credentials; none on a lane that nobody enters by.
+    pub readers: Vec<Reader>,
 }
 
 /// Why the service ended early.
@@ -74,17 +86,13 @@ pub enum Error {
 ///
 /// # Errors
 /// When the lanes contradict each other, or a loop panics.
-pub async fn run<T, S>(
+pub async fn run<T: Turnstile + 'static>(
     settings: Settings,
-    lanes: Vec<Lane<T, S>>,
+    lanes: Vec<Lane<T>>,
     bus: Bus,
     clock: Clock,
     stop: watch::Receiver<bool>,
-) -> Result<(), Error>
-where
-    T: Turnstile + 'static,
-    S: QrScanner + 'static,
-{
+) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     if let Some(lane) = lanes.iter().find(|lane| !names.insert(lane.id.clone())) {
         return Err(Error::LaneTwice(lane.id.clone()));
@@ -94,17 +102,37 @@ where
     let mut keeper = Keeper::new(&settings, bus.clone(), clock.clone(), receiver);
     let memory = keeper.open().await;
     let admission = Arc::new(Mutex::new(Admission::with_memory(settings.admission.clone(), &memory)));
+    let heartbeat = Heartbeat::new(Watchdog::from_environment(), lanes.len());
+    let lanes_on = settings.lanes_on.clone().unwrap_or_else(Handle::current);
+    let arrivals = settings.arrivals.clone().unwrap_or_else(|| watch::channel(0).1);
     // Dropping the set ends its tasks.
     let mut loops = JoinSet::new();
-    for lane in lanes {
+    for (number, lane) in lanes.into_iter().enumerate() {
         let shared = lane::Shared {
             admission: Arc::clone(&admission),
             records: records.clone(),
             bus: bus.clone(),
             clock: clock.clone(),
         };
-        loops.spawn(lane::run(lane, shared, stop.clone()));
+        let (events, receiver) = mpsc::channel(reader::EVENTS_MAX);
+        let mut readers = Vec::new();
+        for (index, reader) in lane.readers.into_iter().enumerate() {
+            let (attached, task) = reader.attach(index, clock.clone(), events.clone(), arrivals.clone());
+            readers.push(attached);
+            loops.spawn_on(task, &lanes_on);
+        }
+        let wired = lane::Wired {
+            id: lane.id,
+            takes_entries: lane.takes_entries,
+            entry_is_a: lane.entry_is_a,
+            turnstile: Slot::new(Some(lane.turnstile), clock.now()),
+            readers,
+            events: receiver,
+            pulse: heartbeat.pulse(number),
+        };
+        loops.spawn_on(lane::run(wired, shared, stop.clone()), &lanes_on);
     }
+    heartbeat.ready();
     // The keeper ends when the last lane has dropped its end of the channel.
     drop(records);
     loops.spawn(keeper.run(admission));

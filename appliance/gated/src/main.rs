@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use engine::units::LaneId;
 use gated::decode::{Code, decode_file};
-use gated::{Lane, SERVICE, Settings, provision};
+use gated::{SERVICE, Settings, devices, provision, realtime};
 use runtime::clock::Clock;
-use runtime::manifest::{Devices, Manifest};
+use runtime::manifest::Manifest;
 use runtime::shutdown;
 use serde::Serialize;
 
@@ -24,7 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the lanes of a role manifest. Today only simulated devices can be opened (`devices = "sim"`).
+    /// Runs the lanes of a role manifest.
     Run {
         /// The role manifest. Its state folder must hold admission.toml: store_group, [[issuers]] with id and
         /// key.
@@ -79,30 +78,18 @@ fn run(path: &std::path::Path) -> Result<()> {
     runtime::telemetry::init();
     let manifest = Manifest::load(path)?;
     let map = manifest.load_store_map()?;
+    let (lanes_thread, raised) = realtime::Thread::start().context("cannot start the lanes' thread")?;
+    for degraded in [realtime::lock_memory(), raised].into_iter().filter_map(Result::err) {
+        tracing::warn!("{:#}", anyhow::Error::new(degraded));
+    }
     let settings = Settings {
         state: manifest.state_dir.join("gated.db"),
         admission: provision::load(&manifest.state_dir.join(provision::FILE))?,
         sender: SERVICE.to_owned(),
+        lanes_on: Some(lanes_thread.handle()),
+        arrivals: None,
     };
-    let mut lanes = Vec::new();
-    for lane in &manifest.lanes {
-        let known = map.lanes.iter().find(|known| known.id.0 == lane.id);
-        let known = known.with_context(|| format!("lane {} is not in the store map", lane.id))?;
-        match lane.devices {
-            Devices::Sim => {
-                tracing::warn!(lane = lane.id, "devices are simulated: nobody will come");
-                let (_, turnstile) = turnstile::sim::Sim::new();
-                let (_, scanner) = qr_scanner::sim::Sim::new();
-                lanes.push(Lane {
-                    id: LaneId(lane.id.clone()),
-                    takes_entries: known.entry,
-                    entry_is_a: lane.entry_is_a,
-                    turnstile: Box::new(move || turnstile.open()),
-                    scanner: Some(Box::new(move || scanner.open())),
-                });
-            }
-        }
-    }
+    let lanes = devices::lanes(&manifest.lanes, &map)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         let bus = manifest.join_bus(SERVICE);

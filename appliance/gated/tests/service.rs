@@ -15,7 +15,7 @@ use engine::message::{
 };
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MemberHandle, MessageId, SessionId};
-use gated::{Lane, SERVICE, Settings};
+use gated::{Lane, Reader, SERVICE, Settings};
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
 use runtime::outbox::ack_topic_of;
@@ -90,14 +90,20 @@ impl Store {
             untrusted_clock: UntrustedClock::Refuse,
             party: PartyEntry::CountIn,
         };
-        let settings = Settings { state: self.state.clone(), admission, sender: SERVICE.to_owned() };
+        let settings = Settings {
+            state: self.state.clone(),
+            admission,
+            sender: SERVICE.to_owned(),
+            lanes_on: None,
+            arrivals: None,
+        };
         let (turnstile, scanner) = (self.turnstile.clone(), self.scanner.clone());
         let lane = Lane {
             id: LaneId::from("entry-1"),
             takes_entries: true,
             entry_is_a: true,
             turnstile: Box::new(move || turnstile.open()),
-            scanner: Some(Box::new(move || scanner.open())),
+            readers: vec![Reader::scanner("scanner", Box::new(move || scanner.open()))],
         };
         let stop = self.stop.subscribe();
         self.service =

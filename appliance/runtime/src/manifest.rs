@@ -55,23 +55,18 @@ pub struct ConsoleSettings {
 }
 
 /// A lane that this box drives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaneSettings {
     /// The lane's name in the store map.
     pub id: String,
     /// Whether electrical direction A is the entry, as the installer wired it.
     pub entry_is_a: bool,
-    /// Which devices serve it.
-    pub devices: Devices,
-}
-
-/// Which devices serve a lane. Real transports are added here, one arm each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Devices {
-    /// The simulated turnstile and reader.
-    Sim,
+    /// Its turnstile: `kind`, and the keys of that kind. Read by the gate service, which knows the drivers.
+    pub turnstile: toml::Table,
+    /// Its readers, each with `kind` and the keys of that kind; none on a lane that nobody enters by.
+    #[serde(default)]
+    pub readers: Vec<toml::Table>,
 }
 
 impl Default for ConsoleSettings {
@@ -186,7 +181,7 @@ mod tests {
         [[lanes]]
         id = "entry-1"
         entry_is_a = true
-        devices = "sim"
+        turnstile = { kind = "sim" }
     "#;
 
     fn load(text: &str) -> Result<Manifest, Error> {
@@ -209,7 +204,7 @@ mod tests {
             ("entry_is_a = true", "entry_is_b = true", "entry_is_b"),
             ("name =", "nmae =", "nmae"),
             ("port = 1883", "port = 1883\ntls = true", "tls"),
-            ("devices = \"sim\"", "devices = \"simm\"", "simm"),
+            ("turnstile =", "turnstyle =", "turnstyle"),
         ] {
             let error = load(&GOOD.replace(from, to)).expect_err("refused");
             let text = format!("{error}: {}", error.source().expect("a cause"));
