@@ -15,11 +15,17 @@ const STEP_MS: i64 = 2_000;
 
 /// The one time line of a process. It starts at wall time, follows tokio's monotonic clock, is steered towards wall
 /// time, and never runs backwards.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Clock {
     base: Instant,
     started: tokio::time::Instant,
-    steering: Option<Arc<Mutex<Steering>>>,
+    steering: Option<Arc<Wheel>>,
+}
+
+/// Steering, and the wall clock that it follows.
+struct Wheel {
+    steering: Mutex<Steering>,
+    wall: Box<dyn Fn() -> Instant + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +40,16 @@ impl Clock {
     /// Starts at the machine's wall time and is steered by it.
     #[must_use]
     pub fn system() -> Self {
-        Self { steering: Some(Arc::default()), ..Self::starting_at(wall()) }
+        Self::steered_by(wall)
+    }
+
+    /// Starts at what `wall` shows and is steered by it, as [`Clock::system`] is by the machine's: for tests of
+    /// wall clocks that jump.
+    #[must_use]
+    pub fn steered_by(wall: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        let base = wall();
+        let wheel = Wheel { steering: Mutex::default(), wall: Box::new(wall) };
+        Self { steering: Some(Arc::new(wheel)), ..Self::starting_at(base) }
     }
 
     /// Starts at `base` and follows tokio's clock alone, as in simulations.
@@ -48,12 +63,18 @@ impl Clock {
     pub fn now(&self) -> Instant {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
         let free_running = self.base.0 as i64 + elapsed;
-        let offset = self.steering.as_ref().map_or(0, |steering| {
-            let mut steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
-            steering.steer(free_running, elapsed, wall().0 as i64);
+        let offset = self.steering.as_ref().map_or(0, |wheel| {
+            let mut steering = wheel.steering.lock().unwrap_or_else(PoisonError::into_inner);
+            steering.steer(free_running, elapsed, (wheel.wall)().0 as i64);
             steering.offset
         });
         Instant((free_running + offset).max(0) as u64)
+    }
+
+    /// How long this time line runs already, by the monotonic clock: no jump of the wall clock shows here.
+    #[must_use]
+    pub fn uptime(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Waits until `deadline`; `None` waits for ever. Cancel-safe.
@@ -74,6 +95,12 @@ impl Clock {
     #[must_use]
     pub fn trusted(&self) -> bool {
         self.steering.is_none() || self.now() >= PLAUSIBLE_FROM
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clock").field("base", &self.base).field("steered", &self.steering.is_some()).finish()
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Manifest {
     /// Gate lanes that this box drives.
     #[serde(default)]
     pub lanes: Vec<LaneSettings>,
+    /// When shoppers may come in; none: always.
+    #[serde(default)]
+    pub hours: Option<OpeningHours>,
     /// Where models and their manifest lie.
     #[serde(default = "default_models_dir")]
     pub models_dir: PathBuf,
@@ -67,6 +70,39 @@ pub struct LaneSettings {
     /// Its readers, each with `kind` and the keys of that kind; none on a lane that nobody enters by.
     #[serde(default)]
     pub readers: Vec<toml::Table>,
+}
+
+/// When shoppers may come in: intervals of a day like `07:00-23:00`; a day without one is closed. Midnight is
+/// `24:00` at the end and `00:00` at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpeningHours {
+    /// Name in the IANA time zone database, `Asia/Seoul`.
+    pub zone: String,
+    /// Monday.
+    pub mon: Vec<String>,
+    /// Tuesday.
+    pub tue: Vec<String>,
+    /// Wednesday.
+    pub wed: Vec<String>,
+    /// Thursday.
+    pub thu: Vec<String>,
+    /// Friday.
+    pub fri: Vec<String>,
+    /// Saturday.
+    pub sat: Vec<String>,
+    /// Sunday.
+    pub sun: Vec<String>,
+}
+
+impl OpeningHours {
+    /// From Monday to Sunday, each with its key.
+    #[must_use]
+    pub fn days(&self) -> [(&'static str, &[String]); 7] {
+        let Self { zone: _, mon, tue, wed, thu, fri, sat, sun } = self;
+        [("mon", mon), ("tue", tue), ("wed", wed), ("thu", thu), ("fri", fri), ("sat", sat), ("sun", sun)]
+            .map(|(name, intervals)| (name, intervals.as_slice()))
+    }
 }
 
 impl Default for ConsoleSettings {

@@ -155,6 +155,26 @@ impl Outbox {
         Ok(())
     }
 
+    /// Gives up the oldest messages of a topic beyond `keep`: for news that are not worth a full disk. Returns how
+    /// many it gave up.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn trim(&mut self, transaction: &Connection, topic: &str, keep: u32) -> Result<usize, Error> {
+        let given_up = transaction
+            .execute(
+                "DELETE FROM outbox WHERE topic = ?1 AND number <= (
+                     SELECT number FROM outbox WHERE topic = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+                params![topic, keep],
+            )
+            .map_err(|source| Error::Read { sender: self.sender.clone(), source })?;
+        if given_up > 0 {
+            // At worst some of the others are sent again a little early.
+            self.sent.clear();
+        }
+        Ok(given_up)
+    }
+
     /// Messages not yet acknowledged.
     ///
     /// # Errors
@@ -248,6 +268,22 @@ mod tests {
         assert_eq!(outbox.waiting(&connection).expect("counted"), 0);
         let next = outbox.push(&connection, "t", |id| id.clone()).expect("stored");
         assert_eq!(next.0, "gated-1.7/2", "numbers are never used again");
+    }
+
+    #[test]
+    fn trimming_keeps_the_newest_of_its_topic() {
+        let connection = Connection::open_in_memory().expect("opens");
+        let bus = Bus::local();
+        let mut heard = bus.subscribe("#");
+        let mut outbox = Outbox::open(&connection, "gated", Instant(7)).expect("opens");
+        for topic in ["news", "news", "facts", "news", "news"] {
+            outbox.push(&connection, topic, |id| id).expect("stored");
+        }
+        assert_eq!(outbox.trim(&connection, "news", 4).expect("trimmed"), 0);
+        assert_eq!(outbox.trim(&connection, "news", 2).expect("trimmed"), 2);
+        outbox.send_due(&connection, &bus, Instant(100)).expect("sent");
+        let ids = std::iter::from_fn(|| heard.try_recv()).map(|it| it.parse::<MessageId>().expect("an id").0);
+        assert_eq!(ids.collect::<Vec<_>>(), ["gated.7/3", "gated.7/4", "gated.7/5"]);
     }
 
     #[test]
