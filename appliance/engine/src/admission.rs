@@ -1,24 +1,40 @@
-//! Admission decides whether an entry code may open the gate: offline, from public keys, the time, and what
-//! it has seen.
+//! Admission decides whether an entry code or a card may open the gate: offline, from public keys, signed lists,
+//! the time, and what it has seen.
 //!
-//! It knows no lane and no turnstile; [`crate::gate`] does. One `Admission` serves all lanes of a store's
-//! box.
+//! It knows no lane's turnstile; [`crate::gate`] does. One `Admission` serves all lanes of a store's box.
 
+pub mod cards;
+pub mod deny;
 pub mod digits;
 pub mod issue;
-mod pass;
+pub mod keys;
+pub mod list;
+pub mod pass;
+mod seen;
+mod state;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::message::{DenyReason, Grant};
 use crate::time::{Instant, Millis};
-use crate::units::MemberHandle;
-pub use pass::{GroupKey, Issuers};
-use pass::{Moment, Pass, TYPE_DENY, WALLET_STEP};
+use crate::units::{LaneId, MemberHandle};
+use cards::CardList;
+pub use cards::CardNumber;
+use deny::DenyList;
+pub use keys::{IssuerKey, Issuers};
+pub use list::{Refusal, Version};
+pub use pass::GroupKey;
+use pass::{Entitlements, Moment, NONCE_BITS, Pass, WALLET_STEP};
+pub use seen::{Merged, SEEN_MAX};
+use seen::{Seen, Shown};
+pub use state::{ListState, Status};
+pub use watch::ClockFault;
+use watch::Watch;
 
 /// A code may have been shown so long ago: two steps of 10 s, and 5 s for a slow hand or a phone's clock.
 pub const SHOWN_AGO_MAX: Millis = Millis::from_seconds(25);
@@ -34,37 +50,65 @@ pub const REPLAY_MEMORY_WALLET: Millis = Millis::from_seconds(120);
 pub const REPLAY_MAX: usize = 4096;
 /// Most tries with one wallet pass within [`RATE_SPAN`].
 pub const RATE_MAX: usize = 10;
+/// Most refused wallet passes and cards at one lane within [`RATE_SPAN`]: whoever guesses codes or cards has so
+/// many tries; shoppers with the apps are not held up.
+pub const LANE_RATE_MAX: usize = 20;
 /// See [`RATE_MAX`].
 pub const RATE_SPAN: Millis = Millis::from_seconds(60);
 /// Most wallet passes whose tries are counted; when it is full, other wallet passes wait.
 const RATED_MAX: usize = 1024;
-/// Most handles of a deny list: a day's worth of certificates of a large chain, 8 MiB.
-const DENIED_MAX: usize = 1 << 20;
+/// Most lanes whose refusals are counted; a box has a few.
+const LANES_MAX: usize = 64;
+/// Most guest passes whose visits are counted; when it is full, other guest passes wait.
+const GUESTS_MAX: usize = 4096;
+/// How long a guest heard of from another box is remembered: no certificate is valid for longer (65535 units
+/// of ten minutes).
+const GUEST_MEMORY: Millis = Millis::from_seconds(65_535 * 600);
 
 /// How this store admits people.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// The group of stores that passes are issued for, 24 bits.
     pub store_group: u32,
-    /// Keys of the issuers.
+    /// Keys of the issuers, until a key set says otherwise.
     pub issuers: Issuers,
+    /// Ed25519 key of the operator's root, which signs key sets; none: no key set is taken.
+    pub root: Option<[u8; 32]>,
     /// The secret behind profile W; none: such passes are refused.
     pub group_key: Option<GroupKey>,
+    /// The secret behind the card list; none: no card is admitted.
+    pub card_salt: Option<[u8; 32]>,
     /// What to do while the time is unknown.
     pub untrusted_clock: UntrustedClock,
     /// How a party comes in.
     pub party: PartyEntry,
+    /// Limits that the operator chooses.
+    pub policy: Policy,
+}
+
+/// Limits that the operator chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A deny or card list older than this is reported. Lists are made daily; a day and a half leaves room for
+    /// one that is late.
+    pub degraded_after: Millis,
+    /// A deny list older than this closes the gate to codes, a card list to cards; `None`: never. A week, as
+    /// long as certificates should live.
+    pub refused_after: Option<Millis>,
+    /// Visits that a guest pass opens for.
+    pub guest_visits: u8,
 }
 
 /// What to do while the gate's clock is not trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UntrustedClock {
-    /// Refuse everybody, and say why.
+    /// Refuse everybody but staff with cards, and say why.
     #[default]
     Refuse,
-    /// Leave out the checks of time in profile D; signatures, replay and deny list hold. Profile W is
-    /// refused: its code is nothing but time.
+    /// Judge profile D by what is certain: signatures, deny list, that a code is newer than the last one of
+    /// its member, and that it is not older than the last time that was trusted. Profile W is refused: its
+    /// code is nothing but time.
     SkipTimes,
 }
 
@@ -80,7 +124,7 @@ pub enum PartyEntry {
 }
 
 /// An accepted code.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Admitted {
     /// Whom it admits.
     pub grant: Grant,
@@ -88,139 +132,208 @@ pub struct Admitted {
     pub passages: u8,
 }
 
-/// What must survive a restart, so that a code works once and a member inside cannot come in again.
+/// What must survive a restart, so that a code works once, a member inside cannot come in again, and neither a
+/// list nor the time goes back. It is written at every entry, so the lists themselves are not part of it: the
+/// shell keeps their bytes and installs them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Used codes: member, moment, nonce or serial, and until when to remember.
     pub used: Vec<(MemberHandle, u64, u16, Instant)>,
     /// How many people are inside on each member's pass.
     pub inside: Vec<(MemberHandle, u8)>,
+    /// The newest version of each list that was ever taken.
+    #[serde(default)]
+    pub versions: Versions,
+    /// The latest time that is certain to have passed.
+    #[serde(default)]
+    pub newest: Instant,
+    /// Newest code of each member while the clock was not trusted: member, shown at, nonce.
+    #[serde(default)]
+    pub shown: Vec<(MemberHandle, u64, u16)>,
+    /// Codes shown before this are refused while the clock is not trusted, unix seconds.
+    #[serde(default)]
+    pub shown_floor: u64,
+    /// Guest passes: handle, visits begun, and until when to remember.
+    #[serde(default)]
+    pub guests: Vec<(MemberHandle, u8, Instant)>,
 }
 
-/// A deny list that was not taken. The one before stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadDenyList {
-    /// Not a deny list, or cut off, or too long.
-    #[error("not a deny list, or cut off")]
-    Malformed,
-    /// For another group of stores.
-    #[error("deny list is for another group of stores")]
-    OtherStore,
-    /// Signed by nobody we know.
-    #[error("deny list is not signed by a trusted issuer")]
-    Signature,
-    /// Not newer than the one in force.
-    #[error("deny list is not newer than number {0}, which is in force")]
-    Old(u32),
+/// The newest version of each list that was ever taken, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// Key set.
+    pub keys: Version,
+    /// Deny list.
+    pub deny: Version,
+    /// Card list.
+    pub cards: Version,
 }
 
 /// The state of admission.
 pub struct Admission {
     settings: Settings,
-    used: BTreeMap<Use, Instant>,
+    versions: Versions,
+    keys: Option<InForce<()>>,
+    deny: Option<InForce<DenyList>>,
+    cards: Option<InForce<CardList>>,
+    group_key_differs: bool,
+    watch: Watch,
+    used: Seen,
+    shown: Shown,
     inside: BTreeMap<MemberHandle, u8>,
     /// Granted, not yet gone through.
     waiting: BTreeMap<MemberHandle, u8>,
+    guests: BTreeMap<MemberHandle, Guest>,
     tries: BTreeMap<MemberHandle, Vec<Instant>>,
-    denied: BTreeSet<MemberHandle>,
-    deny_sequence: u32,
+    refused: BTreeMap<LaneId, Vec<Instant>>,
 }
 
-/// One use of a pass: member, moment (seconds or step), nonce (or serial).
-type Use = (MemberHandle, u64, u16);
+/// A list that was taken, and a hash of its bytes.
+struct InForce<T> {
+    list: T,
+    version: Version,
+    made_at: Instant,
+    hash: [u8; 32],
+}
+
+#[derive(Clone, Copy)]
+struct Guest {
+    visits: u8,
+    until: Instant,
+}
+
+/// What a check may say about the time.
+#[derive(Clone, Copy)]
+struct Time {
+    /// The true time is not before this.
+    earliest: Instant,
+    /// The time, when it is known.
+    now: Option<Instant>,
+}
+
+/// Whom a credential that is in order would let in.
+#[derive(Clone, Copy)]
+struct Claim {
+    member: MemberHandle,
+    entitlements: Entitlements,
+    /// Which of the party shows it.
+    party_member: u8,
+    until: Instant,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            degraded_after: Millis::from_seconds(36 * 3600),
+            refused_after: Some(Millis::from_seconds(7 * 24 * 3600)),
+            guest_visits: 1,
+        }
+    }
+}
 
 impl Admission {
-    /// Nobody inside, nothing used.
+    /// Nobody inside, nothing used, no list.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self::with_memory(settings, &Memory::default())
     }
 
-    /// With what an earlier life remembered.
+    /// With what an earlier life remembered. The lists are installed again afterwards, key set first.
     #[must_use]
     pub fn with_memory(settings: Settings, memory: &Memory) -> Self {
-        let used =
-            memory.used.iter().map(|(member, moment, nonce, until)| ((*member, *moment, *nonce), *until));
         Self {
             settings,
-            used: used.collect(),
+            versions: memory.versions,
+            keys: None,
+            deny: None,
+            cards: None,
+            group_key_differs: false,
+            watch: Watch::starting_from(memory.newest),
+            used: Seen::remembering(&memory.used),
+            shown: Shown::remembering(&memory.shown, memory.shown_floor),
             inside: memory.inside.iter().copied().collect(),
             waiting: BTreeMap::new(),
+            guests: memory
+                .guests
+                .iter()
+                .map(|(member, visits, until)| (*member, Guest { visits: *visits, until: *until }))
+                .collect(),
             tries: BTreeMap::new(),
-            denied: BTreeSet::new(),
-            deny_sequence: 0,
+            refused: BTreeMap::new(),
         }
     }
 
-    /// What to store after every accepted code, passage and closed session.
+    /// What to store after every accepted code, passage, closed session and list.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        let used =
-            self.used.iter().map(|((member, moment, nonce), until)| (*member, *moment, *nonce, *until));
         Memory {
-            used: used.collect(),
+            used: self.used.memory(),
             inside: self.inside.iter().map(|(member, count)| (*member, *count)).collect(),
+            versions: self.versions,
+            newest: self.watch.floor(),
+            shown: self.shown.memory(),
+            shown_floor: self.shown.floor(),
+            guests: self.guests.iter().map(|(member, guest)| (*member, guest.visits, guest.until)).collect(),
         }
     }
 
-    /// Judges what a scanner saw. An accepted code is used up, and its places are taken until
-    /// [`Self::passed`] or [`Self::lapsed`] is told for each.
+    /// [`Self::check_at`] for a gate of one lane.
     ///
     /// # Errors
     /// The reason to show. Nothing is used up.
     pub fn check(&mut self, now: Instant, clock_trusted: bool, text: &[u8]) -> Result<Admitted, DenyReason> {
+        self.check_at(&LaneId(String::new()), now, clock_trusted, text)
+    }
+
+    /// Judges what a scanner at this lane saw. An accepted code is used up, and its places are taken until
+    /// [`Self::passed`] or [`Self::lapsed`] is told for each.
+    ///
+    /// # Errors
+    /// The reason to show. Nothing is used up.
+    pub fn check_at(
+        &mut self,
+        lane: &LaneId,
+        now: Instant,
+        clock_trusted: bool,
+        text: &[u8],
+    ) -> Result<Admitted, DenyReason> {
         let pass = Pass::parse(text)?;
-        pass.verify_certificate(&self.settings.issuers)?;
-        let header = pass.header;
-        if header.store_group != self.settings.store_group {
-            return Err(DenyReason::OtherStore);
+        let wallet = matches!(pass.moment, Moment::Wallet { .. });
+        if wallet {
+            self.lane_may_try(lane, now)?;
         }
-        let use_times = match (clock_trusted, self.settings.untrusted_clock, pass.moment) {
-            (true, _, _) => true,
-            (false, UntrustedClock::SkipTimes, Moment::Device { .. }) => false,
-            (false, UntrustedClock::SkipTimes, Moment::Wallet { .. })
-            | (false, UntrustedClock::Refuse, _) => {
-                return Err(DenyReason::ClockUntrusted);
-            }
-        };
-        if matches!(pass.moment, Moment::Wallet { .. }) {
-            self.count_try(now, header.member)?;
+        let judged = self.judge(now, clock_trusted, &pass);
+        if wallet && judged.is_err() {
+            self.count_refusal(lane, now);
         }
-        if use_times {
-            check_validity(now, header.issued_at, header.validity)?;
-            check_moment(now, pass.moment)?;
+        judged
+    }
+
+    /// Judges a card. A card proves no moment, so only staff's open while the time is unknown and policy says
+    /// to refuse.
+    ///
+    /// # Errors
+    /// The reason to show.
+    pub fn check_card(
+        &mut self,
+        lane: &LaneId,
+        now: Instant,
+        clock_trusted: bool,
+        number: &CardNumber,
+    ) -> Result<Admitted, DenyReason> {
+        self.lane_may_try(lane, now)?;
+        let judged = self.judge_card(now, clock_trusted, number);
+        if judged.is_err() {
+            self.count_refusal(lane, now);
         }
-        pass.verify_moment(self.settings.group_key.as_ref())?;
-        if self.denied.contains(&header.member) {
-            return Err(DenyReason::Revoked);
-        }
-        self.used.retain(|_, until| *until > now);
-        let (use_, until) = match pass.moment {
-            Moment::Device { shown_at, nonce } => {
-                ((header.member, shown_at, nonce), now.after(REPLAY_MEMORY))
-            }
-            // The step, not the second: the second is not covered by the code.
-            Moment::Wallet { serial, shown_at } => {
-                ((header.member, shown_at / WALLET_STEP, serial), now.after(REPLAY_MEMORY_WALLET))
-            }
-        };
-        if self.used.contains_key(&use_) {
-            return Err(DenyReason::Replayed);
-        }
-        if self.used.len() >= REPLAY_MAX {
-            return Err(DenyReason::RateLimited);
-        }
-        let admitted = self.admit(&pass)?;
-        self.used.insert(use_, until);
-        Ok(admitted)
+        judged
     }
 
     /// One of the granted passages was taken.
     pub fn passed(&mut self, member: MemberHandle, staff: bool) {
         self.lapsed(member, 1);
         if !staff {
-            let inside = self.inside.entry(member).or_default();
-            *inside = inside.saturating_add(1);
+            self.came_in(member);
         }
     }
 
@@ -234,6 +347,18 @@ impl Admission {
         }
     }
 
+    /// Somebody came in at another box of the store.
+    pub fn passed_elsewhere(&mut self, now: Instant, grant: &Grant) {
+        if grant.staff {
+            return;
+        }
+        if grant.guest && (self.guests.contains_key(&grant.member) || self.guests.len() < GUESTS_MAX) {
+            let until = now.after(GUEST_MEMORY);
+            self.guests.entry(grant.member).or_insert(Guest { visits: 0, until });
+        }
+        self.came_in(grant.member);
+    }
+
     /// The member's session is closed: everybody on this pass is outside.
     pub fn closed(&mut self, member: MemberHandle) {
         self.inside.remove(&member);
@@ -245,78 +370,183 @@ impl Admission {
         self.inside.values().map(|count| u32::from(*count)).sum()
     }
 
-    /// Rolls an issuer key over; see [`Issuers::install`].
-    pub fn install_issuer(&mut self, key_id: u8, public_key: [u8; 32]) {
-        self.settings.issuers.install(key_id, public_key);
+    /// What the shell sees of the clock, every second or so: the time line, a monotonic clock that does not
+    /// follow wall time, and whether a time service keeps wall time right.
+    pub fn observe_clock(&mut self, now: Instant, uptime: Millis, synchronised: bool) {
+        self.watch.observe(now, uptime, synchronised);
     }
 
-    /// Takes a new deny list: type 0x21, issuer key id, store group (3), sequence (4), handles (8 each),
-    /// signature (64) over "GE1-DENY\0" and all before it.
-    ///
-    /// # Errors
-    /// When it is not a newer list of a trusted issuer for this group; the old one stays in force.
-    pub fn deny(&mut self, list: &[u8]) -> Result<(), BadDenyList> {
-        let body = list.len().checked_sub(pass::SIGNATURE_LENGTH).ok_or(BadDenyList::Malformed)?;
-        let (body, signature) = list.split_at(body);
-        let &[TYPE_DENY, key_id, g0, g1, g2, s0, s1, s2, s3, ref handles @ ..] = body else {
-            return Err(BadDenyList::Malformed);
+    fn judge(&mut self, now: Instant, clock_trusted: bool, pass: &Pass) -> Result<Admitted, DenyReason> {
+        let header = pass.header;
+        let issuer = self.settings.issuers.find(header.key_id)?;
+        pass.verify_certificate(issuer)?;
+        if header.store_group != self.settings.store_group {
+            return Err(DenyReason::OtherStore);
+        }
+        let time = self.time(now, clock_trusted);
+        check_issuer(&time, issuer)?;
+        match (time.now, self.settings.untrusted_clock, pass.moment) {
+            (Some(_), _, _) | (None, UntrustedClock::SkipTimes, Moment::Device { .. }) => {}
+            (None, UntrustedClock::SkipTimes, Moment::Wallet { .. }) | (None, UntrustedClock::Refuse, _) => {
+                return Err(DenyReason::ClockUntrusted);
+            }
+        }
+        self.lists_are_fresh(&time)?;
+        if matches!(pass.moment, Moment::Wallet { .. }) {
+            self.count_try(now, header.member)?;
+        }
+        check_validity(&time, header.issued_at, header.validity)?;
+        check_moment(&time, pass.moment)?;
+        pass.verify_moment(self.settings.group_key.as_ref())?;
+        self.not_denied(&time, header.member)?;
+        let (key, until) = match pass.moment {
+            Moment::Device { shown_at, nonce } => {
+                ((header.member, shown_at, nonce), now.after(REPLAY_MEMORY))
+            }
+            // The step, not the second: the second is not covered by the code.
+            Moment::Wallet { serial, shown_at } => {
+                ((header.member, shown_at / WALLET_STEP, serial), now.after(REPLAY_MEMORY_WALLET))
+            }
         };
-        if handles.len() % 8 != 0 || handles.len() / 8 > DENIED_MAX {
-            return Err(BadDenyList::Malformed);
+        self.used.forget(time.earliest);
+        if self.used.contains(&key) {
+            return Err(DenyReason::Replayed);
         }
-        let message = [pass::DENY_DOMAIN, body].concat();
-        self.settings.issuers.verify(key_id, &message, signature).map_err(|_| BadDenyList::Signature)?;
-        if u32::from_be_bytes([0, g0, g1, g2]) != self.settings.store_group {
-            return Err(BadDenyList::OtherStore);
+        match time.now {
+            Some(_) => self.shown.clear(),
+            None => self.shown.check(key)?,
         }
-        let sequence = u32::from_be_bytes([s0, s1, s2, s3]);
-        if sequence <= self.deny_sequence {
-            return Err(BadDenyList::Old(self.deny_sequence));
+        // While the time is unknown, the order of a member's codes says what the moment cannot.
+        if self.used.is_full() && (time.now.is_some() || !self.used.forget_oldest()) {
+            return Err(DenyReason::RateLimited);
         }
-        self.deny_sequence = sequence;
-        self.denied = handles.chunks(8).map(|handle| MemberHandle(pass::number(handle))).collect();
-        Ok(())
+        let (party_member, entitlements) = match pass.moment {
+            Moment::Device { nonce, .. } => ((nonce >> NONCE_BITS) as u8, header.entitlements),
+            // Lower trust: a secret that several boxes share makes nobody staff or of age.
+            Moment::Wallet { .. } => {
+                (0, Entitlements { staff: false, age_proof: false, ..header.entitlements })
+            }
+        };
+        let end = Instant((header.issued_at + header.validity) * 1000);
+        let admitted =
+            self.admit(&time, Claim { member: header.member, entitlements, party_member, until: end })?;
+        self.used.insert(key, until);
+        match time.now {
+            Some(now) => self.watch.trusted_at(now),
+            None => self.shown.insert(key),
+        }
+        Ok(admitted)
+    }
+
+    fn judge_card(
+        &mut self,
+        now: Instant,
+        clock_trusted: bool,
+        number: &CardNumber,
+    ) -> Result<Admitted, DenyReason> {
+        let (Some(salt), Some(list)) = (&self.settings.card_salt, &self.cards) else {
+            return Err(DenyReason::UnknownCard);
+        };
+        let card = *list.list.find(salt, number).ok_or(DenyReason::UnknownCard)?;
+        let (made_at, time) = (list.made_at, self.time(now, clock_trusted));
+        let refuse = self.settings.untrusted_clock == UntrustedClock::Refuse;
+        if time.now.is_none() && refuse && !card.entitlements.staff {
+            return Err(DenyReason::ClockUntrusted);
+        }
+        if self.too_old(&time, made_at) {
+            return Err(DenyReason::ListsStale);
+        }
+        self.lists_are_fresh(&time)?;
+        let until = Instant(card.until * 1000);
+        if until <= time.earliest {
+            return Err(DenyReason::Expired);
+        }
+        self.not_denied(&time, card.member)?;
+        let entitlements = Entitlements { age_proof: false, ..card.entitlements };
+        self.admit(&time, Claim { member: card.member, entitlements, party_member: 0, until })
+    }
+
+    /// What may be believed about the time.
+    fn time(&self, now: Instant, clock_trusted: bool) -> Time {
+        if clock_trusted && self.watch.fault(now).is_none() {
+            Time { earliest: now, now: Some(now) }
+        } else {
+            Time { earliest: self.watch.floor(), now: None }
+        }
+    }
+
+    fn not_denied(&self, time: &Time, member: MemberHandle) -> Result<(), DenyReason> {
+        match &self.deny {
+            Some(deny) if deny.list.denies(time.earliest, member) => Err(DenyReason::Revoked),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Anti-passback and the size of the party. Staff come and go without sessions, so nobody counts them.
-    fn admit(&mut self, pass: &Pass) -> Result<Admitted, DenyReason> {
-        let header = pass.header;
-        let wallet = matches!(pass.moment, Moment::Wallet { .. });
-        let staff = header.staff && !wallet;
-        let party = header.party_max;
-        let taken = |counts: &BTreeMap<MemberHandle, u8>| counts.get(&header.member).copied().unwrap_or(0);
+    fn admit(&mut self, time: &Time, claim: Claim) -> Result<Admitted, DenyReason> {
+        let Claim { member, entitlements, party_member, until } = claim;
+        let Entitlements { party, wide, age_proof, staff, guest } = entitlements;
+        // Whoever is a guest of a member is no staff.
+        let staff = staff && !guest;
+        let taken = |counts: &BTreeMap<MemberHandle, u8>| counts.get(&member).copied().unwrap_or(0);
         let inside = if staff { 0 } else { taken(&self.inside).saturating_add(taken(&self.waiting)) };
-        let shown = match pass.moment {
-            Moment::Device { nonce, .. } => (nonce >> pass::NONCE_BITS) as u8,
-            Moment::Wallet { .. } => 0,
-        };
-        let first = inside.max(shown);
+        let first = inside.max(party_member);
         if first >= party {
-            return Err(if party == 1 && shown == 0 {
+            return Err(if party == 1 && party_member == 0 {
                 DenyReason::AlreadyInside
             } else {
                 DenyReason::PartyFull
             });
+        }
+        if guest {
+            self.guests.retain(|_, guest| guest.until > time.earliest);
+            let visits = self.guests.get(&member).map(|guest| guest.visits);
+            match visits {
+                Some(visits) if inside == 0 && visits >= self.settings.policy.guest_visits => {
+                    return Err(DenyReason::UsedUp);
+                }
+                None if self.guests.len() >= GUESTS_MAX => return Err(DenyReason::RateLimited),
+                Some(_) | None => {}
+            }
+            self.guests.entry(member).or_insert(Guest { visits: 0, until }).until = until;
         }
         let passages = match self.settings.party {
             PartyEntry::CountIn => party - first,
             PartyEntry::ScanEach => 1,
         };
         if !staff {
-            let waiting = self.waiting.entry(header.member).or_default();
+            let waiting = self.waiting.entry(member).or_default();
             *waiting = waiting.saturating_add(passages);
         }
-        let (age_proof, guest) = (false, false);
-        let grant = Grant {
-            member: header.member,
-            party,
-            party_member: first,
-            staff,
-            wide: header.wide,
-            age_proof,
-            guest,
-        };
+        let grant = Grant { member, party, party_member: first, staff, wide, age_proof, guest };
         Ok(Admitted { grant, passages })
+    }
+
+    fn came_in(&mut self, member: MemberHandle) {
+        let inside = self.inside.entry(member).or_default();
+        if *inside == 0
+            && let Some(guest) = self.guests.get_mut(&member)
+        {
+            guest.visits = guest.visits.saturating_add(1);
+        }
+        *inside = inside.saturating_add(1);
+    }
+
+    fn lane_may_try(&mut self, lane: &LaneId, now: Instant) -> Result<(), DenyReason> {
+        let since = now.before(RATE_SPAN);
+        let Some(refused) = self.refused.get_mut(lane) else { return Ok(()) };
+        refused.retain(|at| *at > since && *at <= now);
+        if refused.len() >= LANE_RATE_MAX { Err(DenyReason::RateLimited) } else { Ok(()) }
+    }
+
+    fn count_refusal(&mut self, lane: &LaneId, now: Instant) {
+        if let Some(refused) = self.refused.get_mut(lane) {
+            if refused.len() < LANE_RATE_MAX {
+                refused.push(now);
+            }
+        } else if self.refused.len() < LANES_MAX {
+            self.refused.insert(lane.clone(), vec![now]);
+        }
     }
 
     fn count_try(&mut self, now: Instant, member: MemberHandle) -> Result<(), DenyReason> {
@@ -337,34 +567,40 @@ impl Admission {
     }
 }
 
-fn check_validity(now: Instant, issued_at: u64, validity: u64) -> Result<(), DenyReason> {
+fn check_issuer(time: &Time, issuer: &IssuerKey) -> Result<(), DenyReason> {
+    let over = issuer.not_after <= time.earliest.unix_seconds();
+    let ahead = |now: Instant| issuer.not_before > now.after(SHOWN_AHEAD_MAX).unix_seconds();
+    if over || time.now.is_some_and(ahead) { Err(DenyReason::IssuerRetired) } else { Ok(()) }
+}
+
+fn check_validity(time: &Time, issued_at: u64, validity: u64) -> Result<(), DenyReason> {
     // A certificate made this very moment may be ahead of the gate's clock by as much as a shown code.
-    if issued_at * 1000 > now.after(SHOWN_AHEAD_MAX).0 {
+    if time.now.is_some_and(|now| issued_at * 1000 > now.after(SHOWN_AHEAD_MAX).0) {
         return Err(DenyReason::NotYetValid);
     }
-    if now.0 >= (issued_at + validity) * 1000 {
+    if time.earliest.0 >= (issued_at + validity) * 1000 {
         return Err(DenyReason::Expired);
     }
     Ok(())
 }
 
-fn check_moment(now: Instant, moment: Moment) -> Result<(), DenyReason> {
+fn check_moment(time: &Time, moment: Moment) -> Result<(), DenyReason> {
     match moment {
         Moment::Device { shown_at, .. } => {
             let shown = Instant(shown_at * 1000);
-            if shown < now.before(SHOWN_AGO_MAX) {
+            if shown < time.earliest.before(SHOWN_AGO_MAX) {
                 return Err(DenyReason::Stale);
             }
-            if shown > now.after(SHOWN_AHEAD_MAX) {
+            if time.now.is_some_and(|now| shown > now.after(SHOWN_AHEAD_MAX)) {
                 return Err(DenyReason::FromTheFuture);
             }
         }
         Moment::Wallet { shown_at, .. } => {
-            let (step, now) = (shown_at / WALLET_STEP, now.unix_seconds() / WALLET_STEP);
-            if step + 1 < now {
+            let step = shown_at / WALLET_STEP;
+            if step + 1 < time.earliest.unix_seconds() / WALLET_STEP {
                 return Err(DenyReason::Stale);
             }
-            if step > now + 1 {
+            if time.now.is_some_and(|now| step > now.unix_seconds() / WALLET_STEP + 1) {
                 return Err(DenyReason::FromTheFuture);
             }
         }

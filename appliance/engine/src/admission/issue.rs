@@ -7,11 +7,14 @@ use p256::ecdsa::signature::Signer;
 use ring::digest;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use super::digits;
+use super::cards::{self, Card};
+use super::keys::{self, IssuerKey};
+use super::list::{Kind, ROOT_KEY_ID, Version, head};
 use super::pass::{
-    CERTIFICATE_DOMAIN, DENY_DOMAIN, GroupKey, NONCE_BITS, TYPE_DENY, TYPE_DEVICE, TYPE_WALLET, WALLET_STEP,
+    CERTIFICATE_DOMAIN, Entitlements, GroupKey, NONCE_BITS, PassKey, TYPE_DEVICE, TYPE_WALLET, WALLET_STEP,
     shown,
 };
+use super::{deny, digits};
 use crate::time::Instant;
 use crate::units::MemberHandle;
 
@@ -21,6 +24,12 @@ pub const SHOW_STEP: u64 = 10;
 /// The store group's issuing key.
 pub struct Issuer {
     key_id: u8,
+    store_group: u32,
+    pair: Ed25519KeyPair,
+}
+
+/// The operator's root: it signs key sets, and stays offline.
+pub struct Root {
     store_group: u32,
     pair: Ed25519KeyPair,
 }
@@ -50,18 +59,21 @@ pub struct Terms {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate(pub [u8; 117]);
 
+/// The certificate of a wallet pass: 86 bytes, of which the last 64 are the issuer's signature.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WalletCertificate(pub [u8; 86]);
+
 /// A member's phone: the key that stays in its hardware, and the certificate.
 pub struct Device {
     key: SigningKey,
     certificate: Certificate,
 }
 
-/// A pass of profile W: its static 86 bytes and the secret of its codes.
+/// A pass of profile W: its certificate and the secret of its codes.
 pub struct WalletPass {
-    certificate: Vec<u8>,
-    member: MemberHandle,
+    certificate: WalletCertificate,
     serial: u16,
-    group_key: GroupKey,
+    key: PassKey,
 }
 
 impl Terms {
@@ -81,17 +93,50 @@ impl Terms {
     }
 
     fn header(&self, kind: u8, issuer: &Issuer) -> Vec<u8> {
-        let flags = u8::from(self.wide)
-            | u8::from(self.age_proof) << 1
-            | u8::from(self.staff) << 2
-            | u8::from(self.guest) << 3;
+        let Self { party, wide, age_proof, staff, guest, .. } = *self;
         let mut bytes = vec![kind, issuer.key_id];
         bytes.extend(&issuer.store_group.to_be_bytes()[1..]);
         bytes.extend(self.member.0.to_be_bytes());
         bytes.extend((self.issued_at.unix_seconds() as u32).to_be_bytes());
         bytes.extend(self.validity.to_be_bytes());
-        bytes.push(flags << 4 | self.party.clamp(1, 15));
+        bytes.push(Entitlements { party, wide, age_proof, staff, guest }.byte());
         bytes
+    }
+}
+
+impl Root {
+    /// The root of a store group (24 bits) with the Ed25519 key made from `seed`.
+    #[must_use]
+    pub fn new(store_group: u32, seed: &[u8; 32]) -> Self {
+        Self { store_group, pair: pair(seed) }
+    }
+
+    /// The key that gates are provisioned with.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; 32] {
+        public(&self.pair)
+    }
+
+    /// Signs the issuers' keys; a gate takes the set when `version` is above its last one. `group_key`: the
+    /// one that gates should hold, of which the set tells a check value only.
+    ///
+    /// # Errors
+    /// What is wrong with the keys.
+    pub fn key_set(
+        &self,
+        version: Version,
+        made_at: Instant,
+        group_key: Option<&GroupKey>,
+        keys: &[IssuerKey],
+    ) -> Result<Vec<u8>, &'static str> {
+        if keys.len() > keys::KEYS_MAX {
+            return Err("more than four keys");
+        }
+        keys::check_keys(keys)?;
+        let mut bytes = head(Kind::Keys, ROOT_KEY_ID, self.store_group, version, made_at);
+        keys::encode_keys(&mut bytes, group_key, keys);
+        sign(&self.pair, Kind::Keys.domain(), &mut bytes);
+        Ok(bytes)
     }
 }
 
@@ -99,16 +144,13 @@ impl Issuer {
     /// The issuer of a store group (24 bits) with the Ed25519 key made from `seed`.
     #[must_use]
     pub fn new(key_id: u8, store_group: u32, seed: &[u8; 32]) -> Self {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("an Ed25519 seed is any 32 bytes");
-        Self { key_id, store_group, pair }
+        Self { key_id, store_group, pair: pair(seed) }
     }
 
     /// The key that gates hold.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
-        let mut key = [0; 32];
-        key.copy_from_slice(self.pair.public_key().as_ref());
-        key
+        public(&self.pair)
     }
 
     /// The id under which gates hold it.
@@ -131,43 +173,62 @@ impl Issuer {
     /// Makes a phone with a key from `seed`, and certifies it.
     #[must_use]
     pub fn device(&self, terms: &Terms, seed: &[u8; 32]) -> Device {
-        let key = device_key(seed);
-        let point = key.verifying_key().to_sec1_point(true);
-        let mut public = [0; 33];
-        public.copy_from_slice(point.as_bytes());
-        Device { certificate: self.certify(terms, &public), key }
+        Device::new(seed, self.certify(terms, &device_public_key(seed)))
+    }
+
+    /// Vouches for a wallet pass.
+    #[must_use]
+    pub fn certify_wallet(&self, terms: &Terms, serial: u16) -> WalletCertificate {
+        let mut bytes = terms.header(TYPE_WALLET, self);
+        bytes.extend(serial.to_be_bytes());
+        self.sign(CERTIFICATE_DOMAIN, &mut bytes);
+        let mut certificate = [0; 86];
+        certificate.copy_from_slice(&bytes);
+        WalletCertificate(certificate)
     }
 
     /// Makes a wallet pass.
     #[must_use]
     pub fn wallet_pass(&self, terms: &Terms, serial: u16, group_key: &GroupKey) -> WalletPass {
-        let mut certificate = terms.header(TYPE_WALLET, self);
-        certificate.extend(serial.to_be_bytes());
-        self.sign(CERTIFICATE_DOMAIN, &mut certificate);
-        WalletPass { certificate, member: terms.member, serial, group_key: group_key.clone() }
+        WalletPass::new(self.certify_wallet(terms, serial), group_key.pass_key(terms.member, serial))
     }
 
-    /// Signs the list of members that gates must refuse; a gate takes it when `sequence` is above its last
-    /// one.
+    /// Signs the list of members that gates must refuse, each until its certificate is over anyway (`None`: for
+    /// ever); a gate takes it when `version` is above its last one.
     #[must_use]
-    pub fn deny_list(&self, sequence: u32, members: &[MemberHandle]) -> Vec<u8> {
-        let mut bytes = vec![TYPE_DENY, self.key_id];
-        bytes.extend(&self.store_group.to_be_bytes()[1..]);
-        bytes.extend(sequence.to_be_bytes());
-        for member in members {
-            bytes.extend(member.0.to_be_bytes());
-        }
-        self.sign(DENY_DOMAIN, &mut bytes);
+    pub fn deny_list(
+        &self,
+        version: Version,
+        made_at: Instant,
+        members: &[(MemberHandle, Option<Instant>)],
+    ) -> Vec<u8> {
+        let mut bytes = head(Kind::Deny, self.key_id, self.store_group, version, made_at);
+        deny::encode_entries(&mut bytes, made_at, members);
+        self.sign(Kind::Deny.domain(), &mut bytes);
         bytes
     }
 
-    fn sign(&self, domain: &[u8], bytes: &mut Vec<u8>) {
-        let signature = self.pair.sign(&[domain, bytes].concat());
-        bytes.extend(signature.as_ref());
+    /// Signs the cards of the fall-back readers.
+    #[must_use]
+    pub fn card_list(&self, version: Version, made_at: Instant, cards: &[Card]) -> Vec<u8> {
+        let mut bytes = head(Kind::Cards, self.key_id, self.store_group, version, made_at);
+        cards::encode_entries(&mut bytes, cards);
+        self.sign(Kind::Cards.domain(), &mut bytes);
+        bytes
+    }
+
+    pub(super) fn sign(&self, domain: &[u8], bytes: &mut Vec<u8>) {
+        sign(&self.pair, domain, bytes);
     }
 }
 
 impl Device {
+    /// The phone with the key from `seed` that this certificate was made for.
+    #[must_use]
+    pub fn new(seed: &[u8; 32], certificate: Certificate) -> Self {
+        Self { key: device_key(seed), certificate }
+    }
+
     /// The digits that the phone shows at `at`, for this member of the party (0 to 15, 0 for the member).
     #[must_use]
     pub fn show(&self, at: Instant, party_member: u8) -> String {
@@ -184,13 +245,43 @@ impl Device {
 }
 
 impl WalletPass {
+    /// A pass from its parts.
+    #[must_use]
+    pub fn new(certificate: WalletCertificate, key: PassKey) -> Self {
+        let serial = u16::from_be_bytes([certificate.0[20], certificate.0[21]]);
+        Self { certificate, serial, key }
+    }
+
     /// The digits that the pass shows at `at`.
     #[must_use]
     pub fn show(&self, at: Instant) -> String {
         let seconds = at.unix_seconds();
-        let code = self.group_key.code(self.member, self.serial, seconds / WALLET_STEP);
-        digits::encode(&[&self.certificate[..], &(seconds as u32).to_be_bytes(), &code].concat())
+        let code = self.key.code(self.serial, seconds / WALLET_STEP);
+        digits::encode(&[&self.certificate.0[..], &(seconds as u32).to_be_bytes(), &code].concat())
     }
+}
+
+/// The public key (P-256, compressed) of the phone with this seed.
+#[must_use]
+pub fn device_public_key(seed: &[u8; 32]) -> [u8; 33] {
+    let mut public = [0; 33];
+    public.copy_from_slice(device_key(seed).verifying_key().to_sec1_point(true).as_bytes());
+    public
+}
+
+fn pair(seed: &[u8; 32]) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(seed).expect("an Ed25519 seed is any 32 bytes")
+}
+
+fn public(pair: &Ed25519KeyPair) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.copy_from_slice(pair.public_key().as_ref());
+    key
+}
+
+fn sign(pair: &Ed25519KeyPair, domain: &[u8], bytes: &mut Vec<u8>) {
+    let signature = pair.sign(&[domain, bytes].concat());
+    bytes.extend(signature.as_ref());
 }
 
 /// A P-256 key from a seed: the first of SHA-256(seed | 0), SHA-256(seed | 1), … that is a scalar of the

@@ -5,6 +5,7 @@ use p256::elliptic_curve::sec1::ToSec1Point;
 use ring::{digest, hkdf, hmac, signature};
 
 use super::digits::{self, BadDigits};
+use super::keys::IssuerKey;
 use crate::message::DenyReason;
 use crate::units::MemberHandle;
 
@@ -12,8 +13,6 @@ use crate::units::MemberHandle;
 pub(super) const TYPE_DEVICE: u8 = 0x11;
 /// Type byte of profile W: wallet pass, printed guest code, old phone.
 pub(super) const TYPE_WALLET: u8 = 0x12;
-/// Type byte of a deny list.
-pub(super) const TYPE_DENY: u8 = 0x21;
 /// Whole length of profile D.
 pub(super) const DEVICE_LENGTH: usize = 187;
 /// Whole length of profile W.
@@ -34,8 +33,6 @@ pub(super) const WALLET_CERTIFICATE: usize = WALLET_SIGNED + SIGNATURE_LENGTH;
 pub(super) const CERTIFICATE_DOMAIN: &[u8] = b"GE1-CERT\0";
 /// Separates shown codes from other things that a device key signs.
 pub(super) const SHOW_DOMAIN: &[u8] = b"GE1-SHOW\0";
-/// Separates deny lists.
-pub(super) const DENY_DOMAIN: &[u8] = b"GE1-DENY\0";
 /// Low bits of the nonce; the four above them are the party member.
 pub(super) const NONCE_BITS: u32 = 12;
 /// Step of profile W's code, seconds.
@@ -43,87 +40,121 @@ pub(super) const WALLET_STEP: u64 = 30;
 /// Length of profile W's code.
 pub(super) const CODE_LENGTH: usize = 8;
 
-/// Public keys of the issuers that a gate trusts: at most two live at a time, for roll-over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Issuers(Vec<(u8, [u8; 32])>);
-
 /// The stores' common secret behind profile W, sealed on the gate.
 #[derive(Clone)]
 pub struct GroupKey(pub [u8; 32]);
 
+/// The secret of one wallet pass: what the wallet holds.
+#[derive(Clone)]
+pub struct PassKey(pub [u8; 32]);
+
+/// What a pass or a card entitles to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entitlements {
+    /// Largest party, 1 to 15.
+    pub party: u8,
+    /// The turnstile's wide lane.
+    pub wide: bool,
+    /// The issuer has seen a proof of age. Counts in profile D only.
+    pub age_proof: bool,
+    /// Staff. Does not count in profile W.
+    pub staff: bool,
+    /// A guest of a member: opens for a limited number of visits.
+    pub guest: bool,
+}
+
 /// What both profiles begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub struct Header {
+    /// Which issuer key signed the certificate.
     pub key_id: u8,
+    /// For which stores.
     pub store_group: u32,
+    /// The member's pseudonym.
     pub member: MemberHandle,
+    /// Unix seconds.
     pub issued_at: u64,
     /// Seconds.
     pub validity: u64,
-    pub party_max: u8,
-    pub wide: bool,
-    pub staff: bool,
+    /// As the issuer wrote them.
+    pub entitlements: Entitlements,
 }
 
-/// An entry code as it was shown.
+/// An entry code as it was shown; its signatures have not been looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pass {
+pub struct Pass {
     bytes: Vec<u8>,
+    /// The certificate's head.
     pub header: Header,
+    /// The part that changes.
     pub moment: Moment,
 }
 
 /// The part that changes from show to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
+pub enum Moment {
     /// Profile D.
-    Device { shown_at: u64, nonce: u16 },
+    Device {
+        /// Unix seconds, a multiple of 10.
+        shown_at: u64,
+        /// Which of the party (4 bits), and a number that tells apart the codes of a step (12 bits).
+        nonce: u16,
+    },
     /// Profile W.
-    Wallet { serial: u16, shown_at: u64 },
+    Wallet {
+        /// Which of the member's passes.
+        serial: u16,
+        /// Unix seconds.
+        shown_at: u64,
+    },
 }
 
-impl Issuers {
-    /// Trusts a key under its id: a known id gets the new key, a third id displaces the one installed first.
-    pub fn install(&mut self, key_id: u8, public_key: [u8; 32]) {
-        self.0.retain(|(id, _)| *id != key_id);
-        if self.0.len() == 2 {
-            self.0.remove(0);
-        }
-        self.0.push((key_id, public_key));
+impl Entitlements {
+    /// One person, nothing special.
+    pub const SINGLE: Self = Self { party: 1, wide: false, age_proof: false, staff: false, guest: false };
+
+    /// From their byte; `None` for a party of nobody.
+    #[must_use]
+    pub const fn parse(byte: u8) -> Option<Self> {
+        let entitlements = Self {
+            party: byte & 0x0f,
+            wide: byte & 0x10 != 0,
+            age_proof: byte & 0x20 != 0,
+            staff: byte & 0x40 != 0,
+            guest: byte & 0x80 != 0,
+        };
+        if entitlements.party > 0 { Some(entitlements) } else { None }
     }
 
-    /// No longer trusts a key.
-    pub fn remove(&mut self, key_id: u8) {
-        self.0.retain(|(id, _)| *id != key_id);
-    }
-
-    pub(super) fn verify(&self, key_id: u8, message: &[u8], signature: &[u8]) -> Result<(), DenyReason> {
-        let (_, key) = self.0.iter().find(|(id, _)| *id == key_id).ok_or(DenyReason::UnknownIssuer)?;
-        signature::UnparsedPublicKey::new(&signature::ED25519, key)
-            .verify(message, signature)
-            .map_err(|_| DenyReason::BadSignature)
+    /// As a byte: party in the low four bits (1 to 15), flags in the high ones.
+    #[must_use]
+    pub fn byte(self) -> u8 {
+        let flags = u8::from(self.wide)
+            | u8::from(self.age_proof) << 1
+            | u8::from(self.staff) << 2
+            | u8::from(self.guest) << 3;
+        flags << 4 | self.party.clamp(1, 15)
     }
 }
 
 impl Header {
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let entitlements = *bytes.get(HEADER_LENGTH - 1)?;
-        let header = Self {
-            key_id: bytes[1],
-            store_group: number(&bytes[2..5]) as u32,
-            member: MemberHandle(number(&bytes[5..13])),
-            issued_at: number(&bytes[13..17]),
-            validity: number(&bytes[17..19]) * 600,
-            party_max: entitlements & 0x0f,
-            wide: entitlements & 0x10 != 0,
-            staff: entitlements & 0x40 != 0,
-        };
-        (header.party_max > 0).then_some(header)
+        Some(Self {
+            key_id: *bytes.get(1)?,
+            store_group: number(bytes.get(2..5)?) as u32,
+            member: MemberHandle(number(bytes.get(5..13)?)),
+            issued_at: number(bytes.get(13..17)?),
+            validity: number(bytes.get(17..19)?) * 600,
+            entitlements: Entitlements::parse(*bytes.get(HEADER_LENGTH - 1)?)?,
+        })
     }
 }
 
 impl Pass {
     /// Reads what a scanner saw.
+    ///
+    /// # Errors
+    /// [`DenyReason::NotAnEntryCode`] or [`DenyReason::Malformed`].
     pub fn parse(text: &[u8]) -> Result<Self, DenyReason> {
         let bytes = match digits::decode(text) {
             Ok(bytes) => bytes,
@@ -143,17 +174,23 @@ impl Pass {
         Ok(Self { bytes, header, moment })
     }
 
-    /// Whether the issuer vouches for this pass.
-    pub fn verify_certificate(&self, issuers: &Issuers) -> Result<(), DenyReason> {
+    /// Whether this issuer key vouches for the pass.
+    ///
+    /// # Errors
+    /// [`DenyReason::BadSignature`].
+    pub fn verify_certificate(&self, issuer: &IssuerKey) -> Result<(), DenyReason> {
         let (signed, end) = match self.moment {
             Moment::Device { .. } => (DEVICE_SIGNED, DEVICE_CERTIFICATE),
             Moment::Wallet { .. } => (WALLET_SIGNED, WALLET_CERTIFICATE),
         };
         let message = [CERTIFICATE_DOMAIN, &self.bytes[..signed]].concat();
-        issuers.verify(self.header.key_id, &message, &self.bytes[signed..end])
+        issuer.verify(&message, &self.bytes[signed..end])
     }
 
     /// Whether the phone, or the wallet's secret, made this code for this moment.
+    ///
+    /// # Errors
+    /// [`DenyReason::BadSignature`], or [`DenyReason::UnknownIssuer`] for a wallet pass without a group key.
     pub fn verify_moment(&self, group_key: Option<&GroupKey>) -> Result<(), DenyReason> {
         match self.moment {
             Moment::Device { .. } => {
@@ -167,7 +204,8 @@ impl Pass {
             }
             Moment::Wallet { serial, shown_at } => {
                 let group_key = group_key.ok_or(DenyReason::UnknownIssuer)?;
-                let want = group_key.code(self.header.member, serial, shown_at / WALLET_STEP);
+                let want =
+                    group_key.pass_key(self.header.member, serial).code(serial, shown_at / WALLET_STEP);
                 let got = &self.bytes[WALLET_LENGTH - CODE_LENGTH..];
                 // All bytes are compared whatever they are, so that time tells nothing.
                 let difference = want.iter().zip(got).fold(0, |sum, (want, got)| sum | (want ^ got));
@@ -178,9 +216,12 @@ impl Pass {
 }
 
 impl GroupKey {
-    /// Profile W's code: HMAC-SHA-256 of serial (2 bytes) and step (8 bytes), cut to 8 bytes, with
-    /// K = HKDF-SHA-256(salt none, group key, handle | serial).
-    pub(super) fn code(&self, member: MemberHandle, serial: u16, step: u64) -> [u8; CODE_LENGTH] {
+    /// The secret of one pass: HKDF-SHA-256(salt none, group key, handle | serial).
+    ///
+    /// # Panics
+    /// Never: 32 bytes are within what HKDF-SHA-256 gives.
+    #[must_use]
+    pub fn pass_key(&self, member: MemberHandle, serial: u16) -> PassKey {
         let (member, serial) = (member.0.to_be_bytes(), serial.to_be_bytes());
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&self.0);
         let mut key = [0; 32];
@@ -188,9 +229,16 @@ impl GroupKey {
             .expand(&[&member, &serial], hkdf::HKDF_SHA256)
             .and_then(|expanded| expanded.fill(&mut key))
             .expect("32 bytes are within what HKDF-SHA-256 gives");
+        PassKey(key)
+    }
+}
+
+impl PassKey {
+    /// Profile W's code: HMAC-SHA-256 of serial (2 bytes) and step (8 bytes), cut to 8 bytes.
+    pub(super) fn code(&self, serial: u16, step: u64) -> [u8; CODE_LENGTH] {
         let tag = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, &key),
-            &[&serial[..], &step.to_be_bytes()].concat(),
+            &hmac::Key::new(hmac::HMAC_SHA256, &self.0),
+            &[&serial.to_be_bytes()[..], &step.to_be_bytes()].concat(),
         );
         let mut code = [0; CODE_LENGTH];
         code.copy_from_slice(&tag.as_ref()[..CODE_LENGTH]);
