@@ -226,6 +226,7 @@ fn admission(world: &World) -> engine::admission::Settings {
         group_key: Some(world.office().group_key()),
         untrusted_clock: UntrustedClock::Refuse,
         party: PartyEntry::default(),
+        ..engine::admission::Settings::default()
     }
 }
 

@@ -38,6 +38,7 @@ fn settings() -> Settings {
         group_key: Some(GroupKey([9; 32])),
         untrusted_clock: UntrustedClock::Refuse,
         party: PartyEntry::CountIn,
+        ..Settings::default()
     }
 }
 

@@ -89,6 +89,7 @@ impl Store {
             group_key: None,
             untrusted_clock: UntrustedClock::Refuse,
             party: PartyEntry::CountIn,
+            ..admission::Settings::default()
         };
         let settings = Settings {
             state: self.state.clone(),

@@ -37,6 +37,7 @@ impl Gate {
             group_key: Some(world.office().group_key()),
             untrusted_clock: UntrustedClock::Refuse,
             party: PartyEntry::CountIn,
+            ..Settings::default()
         };
         Self {
             lane: LaneId::from("entry-1"),
