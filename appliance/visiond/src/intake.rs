@@ -76,7 +76,11 @@ impl<C: Camera, D: Detect + 'static> Intake<C, D> {
                     sequence = None;
                     let text = chain(&error);
                     let fault = match error.kind() {
-                        ErrorKind::Disconnected | ErrorKind::Unsupported => Fault::Gone(text),
+                        ErrorKind::Disconnected
+                        | ErrorKind::NotFound
+                        | ErrorKind::Busy
+                        | ErrorKind::Io
+                        | ErrorKind::Unsupported => Fault::Gone(text),
                         ErrorKind::BadFrame => Fault::Frame(text),
                     };
                     let open = self.fault(None, fault).await;

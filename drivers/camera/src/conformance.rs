@@ -82,6 +82,68 @@ pub async fn check(camera: &mut impl Camera, bench: &mut impl Bench) {
     assert_level(&again, 200);
 }
 
+/// Runs what needs no control over the picture, on a camera that streams by itself (a real one, or the kernel's
+/// `vivid`) at 2 frames a second or more. `now_ms` is the time line of its stamps.
+///
+/// # Panics
+///
+/// When the device does not conform; the message says in what.
+pub async fn check_streaming(camera: &mut impl Camera, now_ms: impl Fn() -> u64) {
+    let started = now_ms();
+    let first = next_soon(camera).await;
+    let mut before = first.clone();
+    let mut missing = 0;
+    for _ in 0..20 {
+        let frame = next_soon(camera).await;
+        let seen = now_ms();
+        codec::decode(&frame).expect("a frame that decodes");
+        assert_eq!(
+            (frame.width, frame.height, frame.format),
+            (before.width, before.height, before.format),
+            "size and format stay"
+        );
+        assert!(frame.sequence > before.sequence, "frames are numbered and keep their order");
+        missing += frame.sequence - before.sequence - 1;
+        assert!(frame.captured_ms + 1 >= before.captured_ms, "frames are stamped in order");
+        assert!(frame.captured_ms <= seen + 5, "no frame comes from the future");
+        assert!(seen - frame.captured_ms.min(seen) <= FRESH_MS_MAX, "a frame that is waited for is fresh");
+        assert!(frame.captured_ms + FRESH_MS_MAX >= started, "no frame is older than the stream");
+        before = frame;
+    }
+    assert!(missing <= 10, "{missing} of some 30 frames are missing to a reader that keeps up");
+
+    // A slow reader gets the newest ones, and the numbers tell how many it missed.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let late = next_soon(camera).await;
+    assert!(late.sequence > before.sequence + 1, "a slow reader loses the oldest frames");
+    assert!(now_ms() - late.captured_ms.min(now_ms()) <= 2 * FRESH_MS_MAX, "the newest frames are kept");
+
+    // A wait that is given up loses nothing.
+    let mut last = late.sequence;
+    let mut taken = 0;
+    for _ in 0..100_000 {
+        if let Poll::Ready(frame) = poll_once(camera.next_frame()) {
+            let frame = frame.expect("a frame");
+            assert!(frame.sequence > last, "frames keep their order");
+            last = frame.sequence;
+            taken += 1;
+            if taken == 5 {
+                return;
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    panic!("frames are lost to cancelled waits");
+}
+
+/// Oldest that a frame may be when a waiting reader gets it: the exposure, the bus and a loaded machine.
+const FRESH_MS_MAX: u64 = 1000;
+
+async fn next_soon(camera: &mut impl Camera) -> crate::Frame {
+    let patience = std::time::Duration::from_secs(15);
+    tokio::time::timeout(patience, camera.next_frame()).await.expect("a frame in time").expect("a frame")
+}
+
 /// Polls once and drops the future, as a `select!` that chose another branch does.
 fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))

@@ -1,18 +1,22 @@
 //! Ceiling cameras as Video4Linux shows them: a stream of numbered frames, their pixel codecs, and a
-//! simulator.
+//! simulator that hands out the same bytes.
 //!
 //! It deliberately does not look at what is in a picture, keep a history of frames or know where a camera
-//! hangs. The V4L2 transport is not part of the crate yet; the simulator hands out the same bytes.
+//! hangs.
 
 pub mod codec;
 pub mod conformance;
 pub mod sim;
+pub mod v4l2;
 
 use std::fmt;
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
+
 /// How the bytes of a [`Frame`] describe its pixels, named after the V4L2 four-character codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// `YUYV`: 4:2:2, two bytes a pixel, BT.601 with limited range (what V4L2 means where a driver says
     /// nothing else).
@@ -99,6 +103,44 @@ pub enum Error {
     /// The device is gone from its bus.
     #[error("camera is disconnected")]
     Disconnected,
+    /// There is no such device.
+    #[error("there is no camera at {path}")]
+    NotFound {
+        /// The device.
+        path: String,
+    },
+    /// Somebody else streams from it.
+    #[error("camera at {path} is used by somebody else")]
+    Busy {
+        /// The device.
+        path: String,
+    },
+    /// It is no camera, or does not offer what was asked.
+    #[error("camera at {path} cannot be used: {what}")]
+    Unsupported {
+        /// The device.
+        path: String,
+        /// What it cannot do, and what it can.
+        what: String,
+    },
+    /// It stopped to send frames.
+    #[error("camera at {path} has sent nothing for {seconds} s")]
+    Stalled {
+        /// The device.
+        path: String,
+        /// How long nothing came.
+        seconds: u64,
+    },
+    /// The operating system refused.
+    #[error("{doing} the camera at {path} failed")]
+    Io {
+        /// The device.
+        path: String,
+        /// What was tried, as "opening".
+        doing: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A side is zero or longer than [`codec::SIDE_MAX`].
     #[error("{width}x{height} pixels is no size of a frame: each side must be 1 to {}", codec::SIDE_MAX)]
     Side {
@@ -172,9 +214,15 @@ pub enum Error {
 pub enum ErrorKind {
     /// Wait, then ask for a frame again: the device is opened anew.
     Disconnected,
+    /// There is no such device now.
+    NotFound,
+    /// Somebody else streams from it.
+    Busy,
+    /// The operating system refused for another reason.
+    Io,
     /// Skip this frame; the next one may be good.
     BadFrame,
-    /// The caller asked for something that no camera can do.
+    /// The caller asked for something that this camera cannot do.
     Unsupported,
 }
 
@@ -183,13 +231,16 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Disconnected => ErrorKind::Disconnected,
+            Self::Disconnected | Self::Stalled { .. } => ErrorKind::Disconnected,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Io { .. } => ErrorKind::Io,
             Self::Side { .. }
             | Self::Length { .. }
             | Self::Truncated { .. }
             | Self::Picture { .. }
             | Self::Jpeg { .. } => ErrorKind::BadFrame,
-            Self::Encode { .. } => ErrorKind::Unsupported,
+            Self::Encode { .. } | Self::Unsupported { .. } => ErrorKind::Unsupported,
         }
     }
 }
