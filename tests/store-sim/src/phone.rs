@@ -1,4 +1,12 @@
-//! Members' phones: the pass on them, the codes they show, and the picture on the screen.
+//! Members' phones: the pass on them, the codes they show, and pictures of their screens.
+
+mod glass;
+pub mod screen;
+pub mod set;
+pub mod shot;
+pub mod show;
+
+use std::fmt;
 
 use engine::admission::GroupKey;
 use engine::admission::issue::{Device, Issuer, Terms, WalletPass};
@@ -24,6 +32,29 @@ pub struct Office {
 pub struct Phone {
     member: MemberHandle,
     pass: Pass,
+}
+
+/// The two kinds of pass (design.md section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// The store's own app: 455 digits.
+    Device,
+    /// A wallet pass: 238 digits.
+    Wallet,
+}
+
+impl Profile {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Device, Self::Wallet];
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Device => "device",
+            Self::Wallet => "wallet",
+        })
+    }
 }
 
 enum Pass {
@@ -72,6 +103,21 @@ impl Office {
             Pass::Wallet(self.issuer.wallet_pass(&terms, serial, &self.group_key))
         } else {
             Pass::App(Box::new(self.issuer.device(&terms, &seed)))
+        };
+        Phone { member, pass }
+    }
+
+    /// A phone of one person, with a pass of this kind, made a minute before `now`.
+    #[must_use]
+    pub fn phone_with(&self, now: Instant, profile: Profile, dice: &mut Dice) -> Phone {
+        let member = MemberHandle(dice.bits());
+        let terms = Terms::single(member, now.before(Millis::from_seconds(60)));
+        let pass = match profile {
+            Profile::Device => Pass::App(Box::new(self.issuer.device(&terms, &secret(dice)))),
+            Profile::Wallet => {
+                let serial = dice.below(0x1_0000) as u16;
+                Pass::Wallet(self.issuer.wallet_pass(&terms, serial, &self.group_key))
+            }
         };
         Phone { member, pass }
     }
@@ -147,6 +193,7 @@ mod tests {
             group_key: Some(office.group_key()),
             untrusted_clock: UntrustedClock::Refuse,
             party: PartyEntry::CountIn,
+            ..Settings::default()
         });
         let now = Instant(1_790_000_000_000);
         let mut dice = Dice::new(3, 99);
