@@ -206,6 +206,8 @@ mod tests {
         conformance::check(&mut sim, &mut handle).await;
         drop(sim);
         assert_eq!(handle.outputs(), Outputs::INACTIVE, "dropped driver leaves lines inactive");
+        let opener = handle.clone();
+        conformance::check_opening(|| opener.open(), &mut handle).await;
     }
 
     #[tokio::test]
