@@ -22,8 +22,9 @@ const LEAVES: [&str; 10] = [
 ];
 
 /// What each root may use besides the engine and the runtime.
-const ROOTS: [(&str, &[&str]); 5] = [
+const ROOTS: [(&str, &[&str]); 6] = [
     ("gated", &["turnstile", "qr-scanner", "palm-scanner", "palm"]),
+    ("gate-failsafe", &["turnstile"]),
     ("cartd", &["load-cell"]),
     ("visiond", &["camera", "recognition"]),
     ("console", &[]),
@@ -77,6 +78,7 @@ fn arrows_point_from_roots_to_leaves_only() {
                 name if LEAVES.contains(&name) => false,
                 "store-sim" => LEAVES[..7].contains(&to) && to != "runtime",
                 "box" | "it" => true,
+                "vm" => LEAVES.contains(&to),
                 name => match roots.get(name) {
                     Some(column) => to == "engine" || to == "runtime" || column.contains(&to),
                     None => {
