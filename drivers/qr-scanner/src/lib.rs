@@ -1,16 +1,38 @@
-//! A bar code scanner as the USB HID POS standard (usage page 0x8C) describes it: decoded text comes in, a
-//! good or bad signal goes out.
+//! A bar code scanner as the USB HID POS standard (usage page 0x8C) describes it, as a serial line or as a
+//! keyboard: decoded text comes in, a good or bad signal goes out.
 //!
 //! It deliberately does not look into the text: what an entry code is and who may pass belong to the engine.
-//! Only the codec and the simulator are here by now; hidraw, tty and camera transports come with the real
-//! transports.
+//! It deliberately never opens a scanner again by itself either: a lost one is the caller's to reopen, at once
+//! when [`arrivals`] tells, or after a pause. Scanners that speak the vendor's own protocol (IBM OEM, SNAPI)
+//! are to be set to one of the three ways here.
 
+mod arrivals;
+#[cfg(feature = "hid")]
+mod beeper;
 pub mod codec;
 pub mod conformance;
+mod epoll;
+#[cfg(feature = "hid")]
+pub mod hid;
+#[cfg(feature = "hid")]
+mod hidraw;
+#[cfg(feature = "keyboard")]
+pub mod keyboard;
+pub mod select;
+#[cfg(feature = "serial")]
+pub mod serial;
 pub mod sim;
+mod sysfs;
+#[cfg(feature = "hid")]
+mod usb;
 
 use std::future::Future;
+use std::io;
 use std::time::Instant;
+
+use rustix::io::Errno;
+
+pub use arrivals::{Arrivals, arrivals};
 
 /// A code that the scanner read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +64,7 @@ pub trait QrScanner: Send {
     /// means that the scanner is gone until it is opened again.
     fn next_scan(&mut self) -> impl Future<Output = Result<Scan, Error>> + Send;
 
-    /// Tells the shopper.
+    /// Tells the shopper, as far as the scanner can: one without beeper and lamp does nothing. It never waits.
     ///
     /// # Errors
     /// When the scanner is gone.
@@ -55,14 +77,18 @@ pub trait QrScanner: Send {
 pub enum ErrorKind {
     /// There is no such scanner now.
     NotFound,
+    /// Several devices fit the settings, and which one is this lane's cannot be guessed.
+    Ambiguous,
     /// Somebody else reads it.
     Busy,
     /// It went away while in use.
     Disconnected,
     /// It sent what makes no sense; it may well go on.
     Garbled,
-    /// Its report descriptor is not that of a bar code scanner.
+    /// It is no scanner of the kind that the settings tell.
     Unsupported,
+    /// The settings name no device, or what no device can do.
+    Misconfigured,
     /// The operating system refused for another reason.
     Io,
 }
@@ -82,13 +108,19 @@ pub struct Error {
 pub enum Cause {
     /// The operating system.
     #[error("the operating system refused")]
-    Io(#[source] std::io::Error),
+    Io(#[source] io::Error),
     /// A report.
     #[error("report refused")]
-    Report(#[source] codec::BadReport),
+    Report(#[source] codec::report::BadReport),
+    /// A code of a stream.
+    #[error("code refused")]
+    Text(#[source] codec::text::BadText),
     /// The report descriptor.
     #[error("report descriptor refused")]
-    Descriptor(#[source] codec::BadDescriptor),
+    Descriptor(#[source] codec::descriptor::BadDescriptor),
+    /// What fits the settings, by name.
+    #[error("these fit: {0}")]
+    Candidates(String),
 }
 
 impl Error {
@@ -103,16 +135,41 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+
+    /// The operating system's refusal of opening.
+    pub(crate) fn opening(error: impl Into<io::Error>) -> Self {
+        let error = error.into();
+        let kind = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::NOTDIR) => ErrorKind::NotFound,
+            Some(Errno::BUSY | Errno::AGAIN) => ErrorKind::Busy,
+            Some(Errno::NOTTY | Errno::INVAL) => ErrorKind::Unsupported,
+            // A device that leaves while it is being opened.
+            Some(Errno::IO | Errno::PIPE | Errno::SHUTDOWN) => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, "open", Some(Cause::Io(error)))
+    }
+
+    /// The operating system's refusal of using what was open: with a device that only means that it is gone.
+    pub(crate) fn lost(doing: &'static str, error: impl Into<io::Error>) -> Self {
+        Self::new(ErrorKind::Disconnected, doing, Some(Cause::Io(error.into())))
+    }
 }
 
-impl From<codec::BadReport> for Error {
-    fn from(bad: codec::BadReport) -> Self {
+impl From<codec::report::BadReport> for Error {
+    fn from(bad: codec::report::BadReport) -> Self {
         Self::new(ErrorKind::Garbled, "read", Some(Cause::Report(bad)))
     }
 }
 
-impl From<codec::BadDescriptor> for Error {
-    fn from(bad: codec::BadDescriptor) -> Self {
+impl From<codec::text::BadText> for Error {
+    fn from(bad: codec::text::BadText) -> Self {
+        Self::new(ErrorKind::Garbled, "read", Some(Cause::Text(bad)))
+    }
+}
+
+impl From<codec::descriptor::BadDescriptor> for Error {
+    fn from(bad: codec::descriptor::BadDescriptor) -> Self {
         Self::new(ErrorKind::Unsupported, "open", Some(Cause::Descriptor(bad)))
     }
 }
@@ -121,10 +178,12 @@ impl ErrorKind {
     fn text(self) -> &'static str {
         match self {
             Self::NotFound => "no such device",
+            Self::Ambiguous => "several devices fit its settings",
             Self::Busy => "another process reads it",
             Self::Disconnected => "device went away",
             Self::Garbled => "what it sent makes no sense",
-            Self::Unsupported => "not a HID bar code scanner",
+            Self::Unsupported => "not a scanner of this kind",
+            Self::Misconfigured => "its settings name no device",
             Self::Io => "the operating system refused",
         }
     }
