@@ -8,7 +8,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 /// Crates that use nothing of ours.
-const LEAVES: [&str; 10] = [
+const LEAVES: [&str; 11] = [
     "engine",
     "runtime",
     "turnstile",
@@ -19,11 +19,12 @@ const LEAVES: [&str; 10] = [
     "recognition",
     "palm",
     "osimage",
+    "card-reader",
 ];
 
 /// What each root may use besides the engine and the runtime.
 const ROOTS: [(&str, &[&str]); 6] = [
-    ("gated", &["turnstile", "qr-scanner", "palm-scanner", "palm"]),
+    ("gated", &["turnstile", "qr-scanner", "card-reader", "palm-scanner", "palm"]),
     ("gate-failsafe", &["turnstile"]),
     ("cartd", &["load-cell"]),
     ("visiond", &["camera", "recognition"]),
