@@ -149,24 +149,15 @@ impl Services {
         let lanes = self.map.lanes.iter().filter_map(|lane| {
             let turnstile = devices.turnstile(&lane.id)?.clone();
             let scanner = devices.scanner(&lane.id).cloned();
-            Some(gated::Lane {
-                id: lane.id.clone(),
-                takes_entries: lane.entry,
-                entry_is_a: true,
-                turnstile: Box::new(move || turnstile.open()),
-                readers: scanner
-                    .map(|it| gated::Reader::scanner("scanner", Box::new(move || it.open())))
-                    .into_iter()
-                    .collect(),
+            let opened = gated::Lane::of(lane, Box::new(move || turnstile.open()));
+            Some(match scanner {
+                Some(scanner) => {
+                    opened.with(gated::Reader::scanner("scanner", Box::new(move || scanner.open())))
+                }
+                None => opened,
             })
         });
-        let settings = gated::Settings {
-            state: self.files.state.join("gated.db"),
-            admission: self.admission.clone(),
-            sender: gated::SERVICE.to_owned(),
-            lanes_on: None,
-            arrivals: None,
-        };
+        let settings = gated::Settings::new(self.files.state.join("gated.db"), self.admission.clone());
         let lanes = lanes.collect();
         let run = gated::run(settings, lanes, self.bus.clone(), self.clock.clone(), self.stop.subscribe());
         self.spawn(Service::Gated, async move { Ok(run.await?) });

@@ -77,20 +77,10 @@ async fn latencies() -> Vec<u32> {
     let (_, turnstile) = turnstile::sim::Sim::new();
     let (_, scanner) = qr_scanner::sim::Sim::new();
     let (open_turnstile, open_scanner) = (turnstile.clone(), scanner.clone());
-    let lane = gated::Lane {
-        id: LaneId::from("entry-1"),
-        takes_entries: true,
-        entry_is_a: true,
-        turnstile: Box::new(move || open_turnstile.open()),
-        readers: vec![gated::Reader::scanner("scanner", Box::new(move || open_scanner.open()))],
-    };
-    let settings = gated::Settings {
-        state: folder.path().join("gated.db"),
-        admission: settings(),
-        sender: gated::SERVICE.to_owned(),
-        lanes_on: None,
-        arrivals: None,
-    };
+    let gate = engine::gate::Settings::new(LaneId::from("entry-1"), true);
+    let lane = gated::Lane::new(gate, Box::new(move || open_turnstile.open()))
+        .with(gated::Reader::scanner("scanner", Box::new(move || open_scanner.open())));
+    let settings = gated::Settings::new(folder.path().join("gated.db"), settings());
     let (bus, clock) = (Bus::local(), Clock::starting_at(START));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut views = bus.subscribe("stile/gate/view/#");

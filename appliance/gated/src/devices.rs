@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
+use engine::gate;
 use engine::store::StoreMap;
-use engine::units::LaneId;
 use runtime::manifest::LaneSettings;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -87,13 +87,10 @@ fn lane(settings: &LaneSettings, map: &StoreMap) -> Result<Lane<AnyTurnstile>, E
         let name = if number == 1 { "scanner".to_owned() } else { format!("scanner-{number}") };
         readers.push(open_reader(name.clone(), table(settings, &name, reader)?));
     }
-    Ok(Lane {
-        id: LaneId(settings.id.clone()),
-        takes_entries: known.entry,
-        entry_is_a: settings.entry_is_a,
-        turnstile: open_turnstile(turnstile),
-        readers,
-    })
+    let gate: gate::Settings = table(settings, "gate", &settings.gate)?;
+    let lane = Lane::of(known, open_turnstile(turnstile));
+    let gate = gate::Settings { lane: lane.gate.lane, takes_entries: lane.gate.takes_entries, ..gate };
+    Ok(Lane { gate, entry_is_a: settings.entry_is_a, readers, ..lane })
 }
 
 fn table<T: DeserializeOwned>(lane: &LaneSettings, device: &str, table: &toml::Table) -> Result<T, Error> {

@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine::admission::{Admission, Memory};
-use engine::message::{Ack, Authority, Direction, Health, HealthState, Passage, SessionClosed, topic};
+use engine::admission::{Admission, Memory, Refusal, Version};
+use engine::gate;
+use engine::message::{
+    Ack, Authority, Direction, GateFact, GateModes, GateReport, Health, HealthState, Passage, SessionClosed,
+    topic,
+};
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MessageId};
 use runtime::bus::{Bus, Message, Subscription};
@@ -30,6 +34,8 @@ const BATCH_MAX: usize = 64;
 const RETRY: Millis = Millis(5_000);
 /// Waiting passages are looked through this often.
 const RESEND_TICK: Duration = Duration::from_secs(1);
+/// Reports kept for a console that does not take them: some days of a busy lane.
+const REPORTS_MAX: u32 = 2_000;
 /// Ids of closed sessions kept, to know a repeated one: days of a busy store.
 const CLOSED_MAX: i64 = 10_000;
 
@@ -38,8 +44,69 @@ const CLOSED_MAX: i64 = 10_000;
 pub enum Record {
     /// Somebody went through.
     Passage { at: Instant, lane: LaneId, direction: Direction, authority: Authority },
+    /// Something to say about a lane.
+    Report { at: Instant, lane: LaneId, fact: GateFact },
     /// Admission remembers more than before.
     Admission,
+    /// Staff set a lane to operate otherwise.
+    Modes { lane: LaneId, modes: GateModes },
+    /// A signed list was taken.
+    List(List, Vec<u8>),
+}
+
+/// The lists that an operator signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Keys,
+    Deny,
+    Cards,
+}
+
+impl List {
+    /// Keys first: they may be what the others are signed with.
+    pub const ALL: [Self; 3] = [Self::Keys, Self::Deny, Self::Cards];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Deny => "deny",
+            Self::Cards => "cards",
+        }
+    }
+
+    pub fn topic(self) -> &'static str {
+        match self {
+            Self::Keys => topic::KEY_SET,
+            Self::Deny => topic::DENY_LIST,
+            Self::Cards => topic::CARD_LIST,
+        }
+    }
+
+    pub fn install(self, admission: &mut Admission, now: Instant, bytes: &[u8]) -> Result<Version, Refusal> {
+        match self {
+            Self::Keys => admission.install_keys(now, bytes),
+            Self::Deny => admission.deny(now, bytes),
+            Self::Cards => admission.install_cards(now, bytes),
+        }
+    }
+}
+
+/// What the state file remembers.
+#[derive(Default)]
+pub struct Remembered {
+    pub memory: Memory,
+    pub lists: Vec<(List, Vec<u8>)>,
+    modes: Vec<(LaneId, GateModes)>,
+}
+
+impl Remembered {
+    /// A lane as staff had set it when we ended.
+    pub fn as_set(&self, mut lane: gate::Settings) -> gate::Settings {
+        if let Some((_, modes)) = self.modes.iter().find(|(id, _)| *id == lane.lane) {
+            (lane.entry, lane.exit, lane.service) = (modes.entry, modes.exit, modes.service);
+        }
+        lane
+    }
 }
 
 /// An open database with its outbox.
@@ -58,6 +125,7 @@ pub struct Keeper {
     closings: Subscription,
     books: Books,
     told: Option<(HealthState, String)>,
+    told_admission: Option<(HealthState, String)>,
 }
 
 /// The databases; they travel to a thread that may block, and back.
@@ -89,6 +157,8 @@ enum Error {
     },
     #[error("cannot write the gate's state")]
     Write(#[source] rusqlite::Error),
+    #[error("cannot read the gate's state")]
+    Read(#[source] rusqlite::Error),
     #[error("cannot write the gate's memory as JSON")]
     Encode(#[source] serde_json::Error),
     #[error(transparent)]
@@ -109,30 +179,22 @@ impl Keeper {
             closings,
             books: Books::default(),
             told: None,
+            told_admission: None,
         }
     }
 
-    /// Opens the state file and returns what admission remembered; nothing when it cannot be read.
-    pub async fn open(&mut self) -> Memory {
+    /// Opens the state file and returns what it remembers; nothing when it cannot be read.
+    pub async fn open(&mut self) -> Remembered {
         let (path, sender) = (self.path.clone(), self.sender.clone());
         let now = self.clock.now();
-        let memory = self
+        let remembered = self
             .blocking(move |books| {
                 books.open_file(&path, &sender, now);
-                books.file.as_ref().map(|book| (book.read_memory(&path), path))
+                books.file.as_ref().map(|book| book.remembered(&path))
             })
             .await;
-        let memory = match memory {
-            Some((Ok(memory), _)) => memory,
-            Some((Err(error), _)) => {
-                // The passages in it are still good; only who is inside is not known.
-                tracing::error!(error = %chain(&error), "anti-passback starts afresh");
-                Memory::default()
-            }
-            None => Memory::default(),
-        };
         self.tell_health();
-        memory
+        remembered.unwrap_or_default()
     }
 
     pub async fn run(mut self, admission: Arc<Mutex<Admission>>) {
@@ -148,13 +210,36 @@ impl Keeper {
                 }
                 message = self.acks.recv() => self.acknowledged(&message).await,
                 message = self.closings.recv() => self.session_closed(&admission, &message).await,
-                _ = resend.tick() => self.resend().await,
+                _ = resend.tick() => {
+                    self.resend().await;
+                    self.look_after(&admission);
+                }
             }
             self.tell_health();
         }
     }
 
+    /// What admission needs to know every second, and what it has to say.
+    fn look_after(&mut self, admission: &Mutex<Admission>) {
+        let now = self.clock.now();
+        let status = {
+            let mut admission = lock(admission);
+            admission.observe_clock(now, self.clock.uptime(), network_time());
+            admission.status(now)
+        };
+        let state = if status.degraded() { HealthState::Degraded } else { HealthState::Up };
+        let new = Some((state, status.to_string()));
+        if self.told_admission != new {
+            self.publish_health("admission", state, status.to_string());
+            self.told_admission = new;
+        }
+    }
+
     async fn store(&mut self, admission: &Arc<Mutex<Admission>>, records: Vec<Record>) {
+        if records.iter().any(|record| matches!(record, Record::Admission)) {
+            let seen = lock(admission).seen(&self.sender);
+            self.bus.publish_view(&format!("{}/{}", topic::SEEN_CODES, self.sender), &seen);
+        }
         let admission = Arc::clone(admission);
         self.with_books(move |books, now, bus| {
             // Taken here, not by the lanes, so that an older memory never overwrites a newer one.
@@ -263,10 +348,19 @@ impl Keeper {
         }
         self.told = new;
         tracing::info!(?state, detail, "service health");
-        let device = "service".to_owned();
-        let health = Health { service: SERVICE.to_owned(), device, state, since: self.clock.now(), detail };
-        self.bus.publish_view(&format!("{}/{SERVICE}/service", topic::HEALTH), &health);
+        self.publish_health("service", state, detail);
     }
+
+    fn publish_health(&self, device: &str, state: HealthState, detail: String) {
+        let since = self.clock.now();
+        let health = Health { service: SERVICE.to_owned(), device: device.to_owned(), state, since, detail };
+        self.bus.publish_view(&format!("{}/{SERVICE}/{device}", topic::HEALTH), &health);
+    }
+}
+
+/// Whether network time has been had since boot, as systemd-timesyncd says (its manual page, "FILES").
+fn network_time() -> bool {
+    Path::new("/run/systemd/timesync/synchronized").exists()
 }
 
 impl Books {
@@ -342,6 +436,8 @@ impl Book {
             .execute_batch(
                 "CREATE TABLE IF NOT EXISTS memory (
                      only INTEGER PRIMARY KEY CHECK (only = 1), json TEXT NOT NULL);
+                 CREATE TABLE IF NOT EXISTS modes (lane TEXT PRIMARY KEY, json TEXT NOT NULL);
+                 CREATE TABLE IF NOT EXISTS list (name TEXT PRIMARY KEY, bytes BLOB NOT NULL);
                  CREATE TABLE IF NOT EXISTS closed (
                      number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE);",
             )
@@ -350,7 +446,43 @@ impl Book {
         Ok(Self { connection, outbox })
     }
 
-    fn read_memory(&self, path: &Path) -> Result<Memory, Error> {
+    /// What it remembers, as far as it can be read: the passages in it are good in any case.
+    fn remembered(&self, path: &Path) -> Remembered {
+        let memory = self.memory(path).unwrap_or_else(|error| {
+            tracing::error!(error = %chain(&error), "anti-passback starts afresh");
+            Memory::default()
+        });
+        let lists = List::ALL.into_iter().filter_map(|list| match self.list(path, list) {
+            Ok(bytes) => Some((list, bytes?)),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), list = list.name(), "signed list not read");
+                None
+            }
+        });
+        let modes = self.modes().unwrap_or_else(|error| {
+            tracing::error!(error = %chain(&error), "lanes operate as the manifest says");
+            Vec::new()
+        });
+        Remembered { memory, lists: lists.collect(), modes }
+    }
+
+    fn modes(&self) -> Result<Vec<(LaneId, GateModes)>, Error> {
+        let mut statement = self.connection.prepare("SELECT lane, json FROM modes").map_err(Error::Read)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .map_err(Error::Read)?;
+        let mut modes = Vec::new();
+        for row in rows {
+            let (lane, json) = row.map_err(Error::Read)?;
+            // Modes of a version that knew others: the manifest's hold.
+            if let Ok(known) = serde_json::from_str(&json) {
+                modes.push((LaneId(lane), known));
+            }
+        }
+        Ok(modes)
+    }
+
+    fn memory(&self, path: &Path) -> Result<Memory, Error> {
         let json: Option<String> = self
             .connection
             .query_row("SELECT json FROM memory", [], |row| row.get(0))
@@ -361,12 +493,27 @@ impl Book {
             .map_err(|source| Error::Memory { path: path.to_owned(), source })
     }
 
+    fn list(&self, path: &Path, list: List) -> Result<Option<Vec<u8>>, Error> {
+        self.connection
+            .query_row("SELECT bytes FROM list WHERE name = ?1", params![list.name()], |row| row.get(0))
+            .optional()
+            .map_err(|source| Error::Open { path: path.to_owned(), source })
+    }
+
     /// Stores records in one transaction: all or none.
     fn store(&mut self, records: &[Record], memory: &Memory) -> Result<(), Error> {
         let transaction = self.connection.transaction().map_err(Error::Write)?;
         for record in records {
-            if let Record::Passage { at, lane, direction, authority } = record {
-                self.outbox.push(&transaction, topic::PASSAGE, |id| Passage {
+            Self::store_one(&mut self.outbox, &transaction, record)?;
+        }
+        write_memory(&transaction, memory)?;
+        transaction.commit().map_err(Error::Write)
+    }
+
+    fn store_one(outbox: &mut Outbox, transaction: &Connection, record: &Record) -> Result<(), Error> {
+        match record {
+            Record::Passage { at, lane, direction, authority } => {
+                outbox.push(transaction, topic::PASSAGE, |id| Passage {
                     id,
                     lane: lane.clone(),
                     at: *at,
@@ -374,9 +521,39 @@ impl Book {
                     authority: authority.clone(),
                 })?;
             }
+            Record::Report { at, lane, fact } => {
+                outbox.push(transaction, topic::GATE_REPORT, |id| GateReport {
+                    id,
+                    lane: lane.clone(),
+                    at: *at,
+                    fact: fact.clone(),
+                })?;
+                let given_up = outbox.trim(transaction, topic::GATE_REPORT, REPORTS_MAX)?;
+                if given_up > 0 {
+                    tracing::warn!(given_up, "reports that nobody took were given up");
+                }
+            }
+            Record::Admission => {}
+            Record::Modes { lane, modes } => {
+                let json = serde_json::to_string(modes).map_err(Error::Encode)?;
+                transaction
+                    .execute(
+                        "INSERT OR REPLACE INTO modes (lane, json) VALUES (?1, ?2)",
+                        params![lane.0, json],
+                    )
+                    .map_err(Error::Write)?;
+            }
+            Record::List(list, bytes) => {
+                transaction
+                    .execute(
+                        "INSERT INTO list (name, bytes) VALUES (?1, ?2)
+                         ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes WHERE bytes IS NOT excluded.bytes",
+                        params![list.name(), bytes],
+                    )
+                    .map_err(Error::Write)?;
+            }
         }
-        write_memory(&transaction, memory)?;
-        transaction.commit().map_err(Error::Write)
+        Ok(())
     }
 
     fn store_closed(&mut self, id: &MessageId, memory: &Memory) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::time::Instant as RealInstant;
 
 use engine::admission::Admission;
 use engine::gate::{self, Command, Gate, Input};
-use engine::message::{Authority, DenyReason, Direction, GateView, Health, HealthState, topic};
+use engine::message::{Authority, DenyReason, Direction, GateFact, GateView, Health, HealthState, topic};
 use engine::time::{Instant, Millis};
 use engine::units::LaneId;
 use qr_scanner::Signal;
@@ -17,12 +17,17 @@ use turnstile::{Edge, Line, Outputs, Turnstile};
 
 use crate::SERVICE;
 use crate::heartbeat::Pulse;
+use crate::hours::Hours;
+use crate::journal;
 use crate::keeper::Record;
+use crate::occupancy::Occupancy;
 use crate::reader::{self, Attached};
 use crate::slot::Slot;
 
 /// The turnstile's name in health topics, before the lane's.
 const TURNSTILE: &str = "turnstile";
+/// Inputs on their way to a lane: more than people can cause while the loop does one step.
+pub(crate) const INBOX_MAX: usize = 256;
 /// Latencies kept for the view.
 const LATENCIES_MAX: usize = 256;
 /// A scanner that reads the code in front of it again within this time has read the same show of it.
@@ -33,21 +38,33 @@ const HEARTBEAT: Millis = Millis(1_000);
 const LOST_RECORDS: &str = "records lost because storage is too slow";
 
 /// What lanes share.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub admission: Arc<Mutex<Admission>>,
     pub records: mpsc::Sender<Record>,
+    pub journal: mpsc::Sender<journal::Entry>,
+    pub occupancy: Occupancy,
     pub bus: Bus,
     pub clock: Clock,
 }
 
+/// What reaches a lane from elsewhere in the process.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// By a reader, which one and what.
+    Reader(usize, reader::Event),
+    /// By the bus or another lane, in the engine's words.
+    Input(Input),
+}
+
 /// A lane with its readers attached.
 pub(crate) struct Wired<T> {
-    pub id: LaneId,
-    pub takes_entries: bool,
+    pub settings: gate::Settings,
     pub entry_is_a: bool,
+    pub hours: Option<Hours>,
     pub turnstile: Slot<T, turnstile::Error>,
     pub readers: Vec<Attached>,
-    pub events: mpsc::Receiver<(usize, reader::Event)>,
+    pub inbox: mpsc::Receiver<Told>,
     pub pulse: Pulse,
 }
 
@@ -55,9 +72,10 @@ pub(crate) struct Wired<T> {
 enum Event<E> {
     Stop,
     Edge(Result<Edge, E>),
-    Reader(usize, reader::Event),
+    Told(Told),
     TurnstileDue,
     Deadline,
+    HoursTurn,
     Heartbeat,
 }
 
@@ -66,6 +84,9 @@ struct Loop<T> {
     entry_is_a: bool,
     shared: Shared,
     gate: Gate,
+    hours: Option<Hours>,
+    /// When opening hours turn next.
+    hours_turn: Option<Instant>,
     turnstile: Slot<T, turnstile::Error>,
     readers: Vec<Attached>,
     /// The reader whose person the next signal is for.
@@ -77,6 +98,8 @@ struct Loop<T> {
     /// What was last said of each device.
     told: BTreeMap<String, (HealthState, String)>,
     lost_records: u64,
+    /// Steps since the last one that reached the journal.
+    missed_steps: u64,
     commands: Vec<Command>,
 }
 
@@ -84,10 +107,13 @@ struct Loop<T> {
 pub(crate) async fn run<T: Turnstile>(lane: Wired<T>, shared: Shared, mut stop: watch::Receiver<bool>) {
     let now = shared.clock.now();
     let clock = shared.clock.clone();
-    let Wired { id, takes_entries, entry_is_a, turnstile, readers, mut events, pulse } = lane;
+    let Wired { settings, entry_is_a, hours, turnstile, readers, mut inbox, pulse } = lane;
+    let id = settings.lane.clone();
     let mut lane = Loop {
-        gate: Gate::new(id.clone(), takes_entries, now),
+        gate: Gate::new(&settings, now),
         id,
+        hours,
+        hours_turn: None,
         entry_is_a,
         turnstile,
         readers,
@@ -98,8 +124,10 @@ pub(crate) async fn run<T: Turnstile>(lane: Wired<T>, shared: Shared, mut stop: 
         published: None,
         told: BTreeMap::new(),
         lost_records: 0,
+        missed_steps: 0,
         commands: Vec::new(),
     };
+    lane.begin(now);
     loop {
         let heartbeat = clock.now().after(HEARTBEAT);
         let (deadline, turnstile_due) = (lane.gate.deadline(), lane.turnstile.due());
@@ -108,8 +136,9 @@ pub(crate) async fn run<T: Turnstile>(lane: Wired<T>, shared: Shared, mut stop: 
             () = stopped(&mut stop) => Event::Stop,
             edge = next_edge(lane.turnstile.device()) => Event::Edge(edge),
             () = clock.until(deadline) => Event::Deadline,
-            Some((reader, event)) = events.recv() => Event::Reader(reader, event),
+            Some(told) = inbox.recv() => Event::Told(told),
             () = clock.until(turnstile_due) => Event::TurnstileDue,
+            () = clock.until(lane.hours_turn) => Event::HoursTurn,
             () = clock.until(Some(heartbeat)) => Event::Heartbeat,
         };
         let now = clock.now();
@@ -122,22 +151,23 @@ pub(crate) async fn run<T: Turnstile>(lane: Wired<T>, shared: Shared, mut stop: 
                 return;
             }
             Event::Edge(Ok(edge)) => {
-                if let Some(input) = lane.input_of(edge) {
-                    lane.step(now, input);
-                }
+                let input = lane.input_of(edge);
+                lane.step(now, input);
             }
             Event::Edge(Err(error)) => lane.lose_turnstile(now, &error),
-            Event::Reader(reader, event) => lane.reader_said(now, reader, event),
+            Event::Told(Told::Reader(reader, event)) => lane.reader_said(now, reader, event),
+            Event::Told(Told::Input(input)) => lane.step(now, input),
             Event::TurnstileDue => lane.open_turnstile(now),
             Event::Deadline => lane.step(now, Input::Tick),
+            Event::HoursTurn => lane.tell_hours(now),
             Event::Heartbeat => {}
         }
-        lane.publish_view();
+        lane.publish_view(now);
         pulse.step_done();
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone means that nobody will ever stop us.
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
@@ -152,28 +182,59 @@ async fn next_edge<T: Turnstile>(device: Option<&mut T>) -> Result<Edge, turnsti
 }
 
 impl<T: Turnstile> Loop<T> {
+    fn begin(&mut self, now: Instant) {
+        let state =
+            journal::Entry::State { lane: self.id.clone(), at: now, gate: Box::new(self.gate.clone()) };
+        // The writer has just begun: there is room.
+        let _ = self.shared.journal.try_send(state);
+        self.tell_hours(now);
+    }
+
+    fn tell_hours(&mut self, now: Instant) {
+        let Some(hours) = &self.hours else { return };
+        let (open, until) = hours.at(now);
+        self.hours_turn = until;
+        self.step(now, Input::Hours { open, until });
+    }
+
     /// One step of the engine, performed. A failed drive is the next input.
     fn step(&mut self, now: Instant, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let mut commands = std::mem::take(&mut self.commands);
-            self.gate.handle(now, input, &mut commands);
-            for command in commands.drain(..) {
-                if let Err(error) = self.perform(now, command) {
-                    self.turnstile_lost(now, &error);
-                    next = Some(Input::Lost);
+            self.gate.handle(now, input.clone(), &mut commands);
+            let mut failed = None;
+            // Lines first: everything else can wait for them.
+            for command in &commands {
+                if let Command::Drive(outputs) = command {
+                    let outputs = self.wired(*outputs);
+                    let driven = self.turnstile.device().map_or(Ok(()), |turnstile| turnstile.drive(outputs));
+                    failed = failed.or(driven.err());
                 }
             }
+            self.write_down(now, input, &commands);
+            for command in commands.drain(..) {
+                self.perform(now, command);
+            }
             self.commands = commands;
+            if let Some(error) = failed {
+                self.turnstile_lost(now, &error);
+                next = Some(Input::Lost);
+            }
         }
     }
 
-    fn perform(&mut self, now: Instant, command: Command) -> Result<(), turnstile::Error> {
+    /// Keeps the step in the journal, without ever waiting for it.
+    fn write_down(&mut self, at: Instant, told: Input, decided: &[Command]) {
+        let (lane, decided, missed) = (self.id.clone(), decided.to_vec(), self.missed_steps);
+        let entry = journal::Entry::Step { lane, at, told, decided, missed };
+        self.missed_steps = if self.shared.journal.try_send(entry).is_ok() { 0 } else { missed + 1 };
+    }
+
+    fn perform(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Drive(outputs) => {
-                let outputs = self.wired(outputs);
-                return self.turnstile.device().map_or(Ok(()), |turnstile| turnstile.drive(outputs));
-            }
+            // Done already.
+            Command::Drive(_) => {}
             Command::Signal(signal) => {
                 let signal = match signal {
                     gate::Signal::Good => Signal::Good,
@@ -183,16 +244,23 @@ impl<T: Turnstile> Loop<T> {
                     reader.signal(signal);
                 }
             }
-            Command::Passed { at, direction, authority } => {
-                if let (Direction::Entry, Authority::Grant(grant)) = (direction, &authority) {
+            Command::Passed(passed) => {
+                if let (Direction::Entry, Authority::Grant(grant)) = (passed.direction, &passed.authority) {
                     lock(&self.shared.admission).passed(grant.member, grant.staff);
                 }
+                self.shared.occupancy.passed(Some(&self.id), passed.direction);
+                let (at, direction, authority) = (passed.at, passed.direction, passed.authority);
                 let lane = self.id.clone();
                 self.record(now, Record::Passage { at, lane, direction, authority });
             }
-            Command::Lapsed { member, passages } => lock(&self.shared.admission).lapsed(member, passages),
+            Command::Lapsed { member, passages, .. } => lock(&self.shared.admission).lapsed(member, passages),
+            Command::Report(fact) => {
+                if matches!(fact, GateFact::Incident { .. }) {
+                    tracing::warn!(lane = %self.id, ?fact, "incident");
+                }
+                self.record(now, Record::Report { at: now, lane: self.id.clone(), fact });
+            }
         }
-        Ok(())
     }
 
     fn reader_said(&mut self, now: Instant, reader: usize, event: reader::Event) {
@@ -222,7 +290,7 @@ impl<T: Turnstile> Loop<T> {
             return self.step(now, Input::Deny(reason));
         }
         let trusted = self.shared.clock.trusted();
-        let judgement = lock(&self.shared.admission).check(now, trusted, &text);
+        let judgement = lock(&self.shared.admission).check_at(&self.id, now, trusted, &text);
         match judgement {
             Ok(admitted) => {
                 self.step(now, Input::Grant(admitted));
@@ -301,7 +369,7 @@ impl<T: Turnstile> Loop<T> {
         self.shared.bus.publish_view(&topic, health);
     }
 
-    fn publish_view(&mut self) {
+    fn publish_view(&mut self, now: Instant) {
         let mut view = self.gate.view();
         let newest = self.published.as_ref();
         let same = newest.is_some_and(|old| {
@@ -311,6 +379,10 @@ impl<T: Turnstile> Loop<T> {
         });
         if same {
             return;
+        }
+        let kept = |view: &GateView| (view.modes.entry, view.modes.exit, view.modes.service);
+        if newest.is_some_and(|old| kept(old) != kept(&view)) {
+            self.record(now, Record::Modes { lane: self.id.clone(), modes: view.modes });
         }
         view.latency_us = self.latencies.iter().copied().collect();
         self.shared.bus.publish_view(&format!("{}/{}", topic::GATE_VIEW, self.id), &view);
@@ -325,22 +397,17 @@ impl<T: Turnstile> Loop<T> {
         Outputs { unlock_a, unlock_b, stop: false, beacon_red, beacon_green, wide }
     }
 
-    fn input_of(&self, edge: Edge) -> Option<Input> {
+    fn input_of(&self, edge: Edge) -> Input {
         let direction = |is_a: bool| if is_a == self.entry_is_a { Direction::Entry } else { Direction::Exit };
-        Some(match edge.line {
+        match edge.line {
             Line::PassageA => Input::PassageLine(direction(true), edge.active),
             Line::PassageB => Input::PassageLine(direction(false), edge.active),
             Line::Ready => Input::Ready(edge.active),
             Line::Detector => Input::Detector(edge.active),
             Line::FireAlarm => Input::FireAlarm(edge.active),
             Line::EmergencyButton => Input::EmergencyButton(edge.active),
-            Line::Tamper => {
-                if edge.active {
-                    tracing::warn!(lane = %self.id, "turnstile cabinet is open");
-                }
-                return None;
-            }
-        })
+            Line::Tamper => Input::Tamper(edge.active),
+        }
     }
 }
 
@@ -349,8 +416,9 @@ pub(crate) fn lock(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
     admission.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An error with its causes, for people.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes on one line, for people.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

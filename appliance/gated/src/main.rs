@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use gated::decode::{Code, decode_file};
-use gated::{SERVICE, Settings, devices, provision, realtime};
+use gated::hours::Hours;
+use gated::journal::{self, Entry};
+use gated::{SERVICE, Settings, chain, devices, failsafe, provision, realtime};
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
 use runtime::shutdown;
@@ -30,6 +32,15 @@ enum Command {
         #[arg(long)]
         manifest: PathBuf,
     },
+    /// Decides again what the journals of a lane say it was told, and compares.
+    Replay {
+        /// Journals, oldest first: gated.journal.1 gated.journal.
+        #[arg(required = true)]
+        journals: Vec<PathBuf>,
+        /// Prints every step, not only those that are decided otherwise now.
+        #[arg(long)]
+        all: bool,
+    },
     /// Finds the QR codes in pictures: one JSON line a file.
     DecodeImage {
         /// Pictures: png, jpeg, webp, gif, bmp, pnm.
@@ -49,8 +60,43 @@ struct Line<'a> {
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::Run { manifest } => run(&manifest).map(|()| ExitCode::SUCCESS),
+        Command::Replay { journals, all } => replay(&journals, all),
         Command::DecodeImage { files } => decode_images(&files),
     }
+}
+
+fn replay(journals: &[PathBuf], all: bool) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let mut failed = Ok(());
+    let replayed = journal::replay(journals, |entry, now| {
+        let Entry::Step { lane, at, told, decided, missed } = entry else { return };
+        let differs = now.is_some_and(|now| now != decided);
+        if !all && !differs {
+            return;
+        }
+        let mut print = || -> std::io::Result<()> {
+            if *missed > 0 {
+                writeln!(out, "{lane} {missed} steps before this one were not written down")?;
+            }
+            writeln!(out, "{lane} {} {told:?}", at.0)?;
+            for command in decided {
+                writeln!(out, "    {command:?}")?;
+            }
+            for command in now.filter(|_| differs).into_iter().flatten() {
+                writeln!(out, "    now: {command:?}")?;
+            }
+            Ok(())
+        };
+        if failed.is_ok() {
+            failed = print();
+        }
+    })?;
+    failed.context("cannot write to standard output")?;
+    let journal::Replayed { steps, different, skipped, cut_off } = replayed;
+    let cut = if cut_off { "; the last line is cut off" } else { "" };
+    writeln!(out, "{steps} steps decided again, {different} of them otherwise, {skipped} not decidable{cut}")
+        .context("cannot write to standard output")?;
+    Ok(if different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn decode_images(files: &[PathBuf]) -> Result<ExitCode> {
@@ -78,18 +124,25 @@ fn run(path: &std::path::Path) -> Result<()> {
     runtime::telemetry::init();
     let manifest = Manifest::load(path)?;
     let map = manifest.load_store_map()?;
+    let lanes = devices::lanes(&manifest.lanes, &map)?;
+    // Before any line is driven; without it the unit's ExecStopPost and the kernel are what is left.
+    let watcher = failsafe::watch(path);
+    if let Err(error) = &watcher {
+        tracing::warn!("{}", chain(error));
+    }
     let (lanes_thread, raised) = realtime::Thread::start().context("cannot start the lanes' thread")?;
     for degraded in [realtime::lock_memory(), raised].into_iter().filter_map(Result::err) {
-        tracing::warn!("{:#}", anyhow::Error::new(degraded));
+        tracing::warn!("{}", chain(&degraded));
     }
     let settings = Settings {
-        state: manifest.state_dir.join("gated.db"),
-        admission: provision::load(&manifest.state_dir.join(provision::FILE))?,
-        sender: SERVICE.to_owned(),
+        journal: Some(manifest.state_dir.join("gated.journal")),
+        hours: manifest.hours.as_ref().map(Hours::new).transpose()?,
         lanes_on: Some(lanes_thread.handle()),
-        arrivals: None,
+        ..Settings::new(
+            manifest.state_dir.join("gated.db"),
+            provision::load(&manifest.state_dir.join(provision::FILE))?,
+        )
     };
-    let lanes = devices::lanes(&manifest.lanes, &map)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         let bus = manifest.join_bus(SERVICE);

@@ -1,35 +1,15 @@
-//! What a box is given before it can admit anybody: the issuers' public keys, the store group, and the secret
-//! of wallet passes. It lies with the state (`admission.toml`), not in the role manifest: it belongs to the
+//! What a box is given before it can admit anybody: the root's or the issuers' public keys, the store group, the
+//! secrets of wallet passes and cards, and limits. It lies with the state (`admission.toml`), not in the role manifest: it belongs to the
 //! store, not to the role.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::admission::{GroupKey, Issuers, PartyEntry, Settings, UntrustedClock};
-use serde::Deserialize;
+use engine::admission::Settings;
+use engine::admission::provision::{BadValue, Provision};
 
 /// The file's name in the state folder.
 pub const FILE: &str = "admission.toml";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    store_group: u32,
-    issuers: Vec<IssuerKey>,
-    #[serde(default)]
-    group_key: Option<String>,
-    #[serde(default)]
-    untrusted_clock: UntrustedClock,
-    #[serde(default)]
-    party: PartyEntry,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct IssuerKey {
-    id: u8,
-    key: String,
-}
 
 /// Why a provisioning file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -52,15 +32,14 @@ pub enum Error {
         #[source]
         source: toml::de::Error,
     },
-    /// A value is out of its range.
-    #[error("{path}: {key} must be {want}")]
+    /// A value is out of its range; the source names the key.
+    #[error("{path} is not valid")]
     Value {
         /// Which file.
         path: PathBuf,
-        /// Which key of it.
-        key: String,
-        /// What it must be.
-        want: &'static str,
+        /// Which key, and what it must be.
+        #[source]
+        source: BadValue,
     },
 }
 
@@ -70,40 +49,35 @@ pub enum Error {
 /// Names the file and the key at fault.
 pub fn load(path: &Path) -> Result<Settings, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let file: File = toml::from_str(&text).map_err(|source| Error::Form { path: path.to_owned(), source })?;
-    let bad = |key: String, want| Error::Value { path: path.to_owned(), key, want };
-    if file.store_group >= 1 << 24 {
-        return Err(bad("store_group".to_owned(), "below 16777216 (24 bits)"));
-    }
-    if file.issuers.is_empty() || file.issuers.len() > 2 {
-        return Err(bad("issuers".to_owned(), "one or two keys"));
-    }
-    let mut issuers = Issuers::default();
-    for (index, issuer) in file.issuers.iter().enumerate() {
-        let key =
-            hex(&issuer.key).ok_or_else(|| bad(format!("issuers[{index}].key"), "64 hexadecimal digits"))?;
-        issuers.install(issuer.id, key);
-    }
-    let group_key = match file.group_key {
-        Some(text) => {
-            Some(GroupKey(hex(&text).ok_or_else(|| bad("group_key".to_owned(), "64 hexadecimal digits"))?))
-        }
-        None => None,
-    };
-    let File { store_group, untrusted_clock, party, .. } = file;
-    Ok(Settings { store_group, issuers, group_key, untrusted_clock, party })
-}
-
-fn hex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+    let file: Provision =
+        toml::from_str(&text).map_err(|source| Error::Form { path: path.to_owned(), source })?;
+    file.settings().map_err(|source| Error::Value { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::admission::{Policy, UntrustedClock};
+    use engine::time::Millis;
+
     use super::*;
+
+    #[test]
+    fn limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let key = "ab".repeat(32);
+        let load_with = |text: &str| {
+            fs::write(&path, format!("store_group = 7\nroot_key = \"{key}\"\n{text}")).unwrap();
+            load(&path).unwrap()
+        };
+        assert_eq!(load_with("").policy, Policy::default());
+        let table = "[policy]\ndegraded_after_hours = 5\nrefused_after_hours = 0\nguest_visits = 3\n";
+        let want =
+            Policy { degraded_after: Millis::from_seconds(5 * 3600), refused_after: None, guest_visits: 3 };
+        assert_eq!(load_with(table).policy, want);
+        let lenient = load_with("untrusted_clock = \"skip_times\"\nparty = \"scan_each\"\n");
+        assert_eq!((lenient.untrusted_clock, lenient.root), (UntrustedClock::SkipTimes, Some([0xab; 32])));
+    }
 
     #[test]
     fn files() {
@@ -117,6 +91,16 @@ mod tests {
             (format!("store_group = 99999999\n[[issuers]]\nid = 1\nkey = \"{key}\"\n"), Some("store_group")),
             ("store_group = 7\n[[issuers]]\nid = 1\nkey = \"ab\"\n".to_owned(), Some("issuers[0].key")),
             (format!("store_group = 7\ngroup = 1\n[[issuers]]\nid = 1\nkey = \"{key}\"\n"), Some("group")),
+            (format!("store_group = 7\n[[issuers]]\nid = 0\nkey = \"{key}\"\n"), Some("issuers[0].id")),
+            (format!("store_group = 7\nroot_key = \"{key}\"\n"), None),
+            (format!("store_group = 7\nroot_key = \"{key}0\"\n"), Some("root_key")),
+            (format!("store_group = 7\nroot_key = \"{key}\"\ngroup_key = \"x\"\n"), Some("group_key")),
+            (format!("store_group = 7\nroot_key = \"{key}\"\ncard_salt = \"x\"\n"), Some("card_salt")),
+            (format!("store_group = 7\nroot_key = \"{key}\"\n[policy]\nguests = 1\n"), Some("guests")),
+            (
+                format!("store_group = 7\nroot_key = \"{key}\"\n[policy]\nrefused_after_hours = 1\n"),
+                Some("refused_after_hours"),
+            ),
         ];
         for (text, want) in table {
             fs::write(&path, &text).unwrap();

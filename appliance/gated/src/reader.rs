@@ -9,11 +9,9 @@ use runtime::clock::Clock;
 use tokio::sync::{mpsc, watch};
 
 use crate::Open;
-use crate::lane::chain;
+use crate::lane::{Told, chain};
 use crate::slot::Slot;
 
-/// Reads on their way to a lane: more than people can show while the loop does one step.
-pub(crate) const EVENTS_MAX: usize = 64;
 /// Signals on their way to a reader; what does not fit would beep long after the person has gone.
 const SIGNALS_MAX: usize = 4;
 
@@ -42,7 +40,7 @@ pub(crate) enum Event {
 pub(crate) struct Port {
     index: usize,
     clock: Clock,
-    events: mpsc::Sender<(usize, Event)>,
+    events: mpsc::Sender<Told>,
     signals: mpsc::Receiver<Signal>,
     arrivals: watch::Receiver<u64>,
 }
@@ -69,7 +67,7 @@ impl Reader {
         self,
         index: usize,
         clock: Clock,
-        events: mpsc::Sender<(usize, Event)>,
+        events: mpsc::Sender<Told>,
         arrivals: watch::Receiver<u64>,
     ) -> (Attached, Task) {
         let (signals, receiver) = mpsc::channel(SIGNALS_MAX);
@@ -91,7 +89,7 @@ struct Ended;
 
 impl Port {
     async fn tell(&self, event: Event) -> Result<(), Ended> {
-        self.events.send((self.index, event)).await.map_err(|_| Ended)
+        self.events.send(Told::Reader(self.index, event)).await.map_err(|_| Ended)
     }
 }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use engine::admission::issue::{Device, Issuer, Terms};
 use engine::admission::{self, Issuers, PartyEntry, UntrustedClock};
+use engine::gate;
 use engine::message::{
     Ack, Authority, DenyReason, Direction, GateStatus, GateView, Health, HealthState, Notice, Passage,
     SessionClosed, topic,
 };
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MemberHandle, MessageId, SessionId};
-use gated::{Lane, Reader, SERVICE, Settings};
+use gated::{Lane, Reader, Settings};
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
 use runtime::outbox::ack_topic_of;
@@ -91,24 +92,19 @@ impl Store {
             party: PartyEntry::CountIn,
             ..admission::Settings::default()
         };
-        let settings = Settings {
-            state: self.state.clone(),
-            admission,
-            sender: SERVICE.to_owned(),
-            lanes_on: None,
-            arrivals: None,
-        };
+        let settings =
+            Settings { journal: Some(self.journal()), ..Settings::new(self.state.clone(), admission) };
         let (turnstile, scanner) = (self.turnstile.clone(), self.scanner.clone());
-        let lane = Lane {
-            id: LaneId::from("entry-1"),
-            takes_entries: true,
-            entry_is_a: true,
-            turnstile: Box::new(move || turnstile.open()),
-            readers: vec![Reader::scanner("scanner", Box::new(move || scanner.open()))],
-        };
+        let gate = gate::Settings::new(LaneId::from("entry-1"), true);
+        let lane = Lane::new(gate, Box::new(move || turnstile.open()))
+            .with(Reader::scanner("scanner", Box::new(move || scanner.open())));
         let stop = self.stop.subscribe();
         self.service =
             Some(tokio::spawn(gated::run(settings, vec![lane], self.bus.clone(), self.clock.clone(), stop)));
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("gated.journal")
     }
 
     /// Ends the service at whatever await it is at, as `kill -9` does.

@@ -65,6 +65,9 @@ pub struct LaneSettings {
     pub id: String,
     /// Whether electrical direction A is the entry, as the installer wired it.
     pub entry_is_a: bool,
+    /// How it operates, where that is not the usual; read by the gate service.
+    #[serde(default)]
+    pub gate: toml::Table,
     /// Its turnstile: `kind`, and the keys of that kind. Read by the gate service, which knows the drivers.
     pub turnstile: toml::Table,
     /// Its readers, each with `kind` and the keys of that kind; none on a lane that nobody enters by.

@@ -1,0 +1,50 @@
+//! The watcher that makes the lines inactive when this process dies in a way that runs no code of ours.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// The program beside ours.
+const PROGRAM: &str = "gate-failsafe";
+/// What it says once it watches.
+const ARMED: &str = "armed";
+
+/// The watcher; it outlives us on purpose, by the time it needs.
+#[derive(Debug)]
+pub struct Watcher {
+    _child: Child,
+}
+
+/// Why nobody watches; the lines then depend on the unit's `ExecStopPost=` and on the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwatched {
+    /// The program cannot be started.
+    #[error("cannot start {PROGRAM}")]
+    Start(#[source] std::io::Error),
+    /// It ended, or said something else than that it watches.
+    #[error("{PROGRAM} does not watch: it said {0:?}")]
+    NotArmed(String),
+}
+
+/// Starts the watcher and waits until it watches.
+///
+/// # Errors
+/// When it cannot; it has then said why on standard error.
+pub fn watch(manifest: &Path) -> Result<Watcher, Unwatched> {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(PROGRAM));
+    let program = beside.filter(|path| path.exists()).unwrap_or_else(|| PROGRAM.into());
+    let mut child = Command::new(program)
+        .arg("--watch")
+        .arg(std::process::id().to_string())
+        .arg("--manifest")
+        .arg(manifest)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(Unwatched::Start)?;
+    let mut said = String::new();
+    if let Some(out) = child.stdout.take() {
+        BufReader::new(out).read_line(&mut said).map_err(Unwatched::Start)?;
+    }
+    if said.trim() == ARMED { Ok(Watcher { _child: child }) } else { Err(Unwatched::NotArmed(said)) }
+}
