@@ -10,7 +10,10 @@ PACKAGES := build-essential cmake pkg-config python3 python3-pip mosquitto libfo
 
 export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 
-.PHONY: help run day test lint bench
+# The virtual machine's own: an emulator, and what unpacks its kernel and builds two modules for it.
+VM_PACKAGES := qemu-system-x86 xz-utils kmod
+
+.PHONY: help run day test lint bench vm-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,17 +39,23 @@ bench: deps ## the numbers of the README
 	cargo build --release --locked -p box
 	for seed in 1 2 3; do STILE_LOG=error target/release/box day --seed $$seed --shoppers 50 || exit 1; done
 
+vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's GPIO, USB and video, in QEMU (ARGS="--list"; tests/vm)
+	tests/vm/kernel.sh $(CACHE)/vm/kernel
+	cargo run --locked -p vm -- --kernel $(CACHE)/vm/kernel $(ARGS)
+
 .PHONY: deps
 deps: $(CACHE)/packages.stamp $(ORT)
 
 # Asks the package manager only when something is missing, so that an offline machine with everything works.
-$(CACHE)/packages.stamp: Makefile
-	@mkdir -p $(CACHE)
+$(CACHE)/packages.stamp: WANTED = $(PACKAGES)
+$(CACHE)/vm/packages.stamp: WANTED = $(VM_PACKAGES)
+$(CACHE)/packages.stamp $(CACHE)/vm/packages.stamp: Makefile
+	@mkdir -p $(@D)
 	@if command -v dpkg-query >/dev/null; then \
-	  missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	  missing=$$(for p in $(WANTED); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	  if [ -n "$$missing" ]; then echo "installing: $$missing"; \
 	    $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends $$missing; fi; \
-	else echo "not a Debian or Ubuntu machine: install the likes of $(PACKAGES) by hand"; fi
+	else echo "not a Debian or Ubuntu machine: install the likes of $(WANTED) by hand"; fi
 	@touch $@
 
 # ONNX Runtime comes as the shared library inside its Python wheel; nothing of Python is used.

@@ -1,0 +1,261 @@
+//! `vm`: builds what the virtual machine runs, boots it, shows what comes out and judges it.
+
+mod qemu;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use serde::Deserialize;
+use vm::initramfs::Initramfs;
+use vm::report::{self, Step};
+
+use crate::qemu::Machine;
+
+/// Runs the drivers' conformance suites and the lane scenarios in a virtual machine, on the kernel's own
+/// interfaces.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Only these steps; without any, all of them.
+    steps: Vec<String>,
+    /// Lists the steps and ends.
+    #[arg(long)]
+    list: bool,
+    /// Entries of the latency figure.
+    #[arg(long, default_value_t = 300)]
+    entries: u32,
+    /// How often the gate is killed in each way.
+    #[arg(long, default_value_t = 5)]
+    deaths: u32,
+    /// The folder that kernel.sh filled.
+    #[arg(long, default_value = ".cache/vm/kernel")]
+    kernel: PathBuf,
+    /// Where the root file system and the console's log are left.
+    #[arg(long, default_value = "out/vm")]
+    out: PathBuf,
+    /// QEMU's accelerator. The figures in README.md are those of software emulation.
+    #[arg(long, default_value = "tcg")]
+    accel: String,
+}
+
+/// A program of ours that goes into the machine.
+struct Program {
+    /// Its path there.
+    path: &'static str,
+    /// What cargo is asked for.
+    cargo: &'static [&'static str],
+    /// The target's name in what cargo answers.
+    target: &'static str,
+    /// The steps that need it; an empty name is every step.
+    needed_by: &'static [&'static str],
+}
+
+const PROGRAMS: [Program; 6] = [
+    Program {
+        path: "init",
+        cargo: &["build", "-p", "vm", "--bin", "vm-guest"],
+        target: "vm-guest",
+        needed_by: &[""],
+    },
+    Program {
+        path: "bin/gated",
+        cargo: &["build", "-p", "gated", "--bin", "gated"],
+        target: "gated",
+        needed_by: &["lane", "death", "latency"],
+    },
+    Program {
+        path: "bin/gate-failsafe",
+        cargo: &["build", "-p", "gate-failsafe", "--bin", "gate-failsafe"],
+        target: "gate-failsafe",
+        needed_by: &["lane", "death", "latency"],
+    },
+    Program {
+        path: "tests/turnstile",
+        cargo: &["test", "-p", "turnstile", "--features", "gpiosim", "--test", "kernel", "--no-run"],
+        target: "kernel",
+        needed_by: &["turnstile"],
+    },
+    Program {
+        path: "tests/qr-scanner",
+        cargo: &["test", "-p", "qr-scanner", "--test", "devices", "--no-run"],
+        target: "devices",
+        needed_by: &["qr-scanner"],
+    },
+    Program {
+        path: "tests/camera",
+        cargo: &["test", "-p", "camera", "--test", "v4l2", "--no-run"],
+        target: "v4l2",
+        needed_by: &["camera"],
+    },
+];
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let mut steps = steps(arguments);
+    if arguments.list {
+        steps.iter().for_each(|step| say(&format!("{:<18} {}", step.name, step.command.join(" "))));
+        return Ok(true);
+    }
+    for name in &arguments.steps {
+        ensure!(steps.iter().any(|step| step.name == *name), "there is no step {name}; --list lists them");
+    }
+    steps.retain(|step| arguments.steps.is_empty() || arguments.steps.contains(&step.name));
+    ensure!(
+        arguments.kernel.join("stamp").exists(),
+        "{} holds no kernel; tests/vm/kernel.sh {0} makes it",
+        arguments.kernel.display()
+    );
+    std::fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    let began = Instant::now();
+    let programs = build(&steps)?;
+    let archive = arguments.out.join("initramfs.cpio");
+    let size = pack(&archive, &arguments.kernel, &programs, &steps)?;
+    say(&format!("built in {:.0} s, root file system {} MB", began.elapsed().as_secs_f64(), size >> 20));
+    let machine = Machine {
+        kernel: arguments.kernel.join("vmlinuz"),
+        initramfs: archive,
+        console: arguments.out.join("console.log"),
+        accel: arguments.accel.clone(),
+    };
+    machine.run(&steps)
+}
+
+fn steps(arguments: &Arguments) -> Vec<Step> {
+    let (entries, deaths) = (arguments.entries.to_string(), arguments.deaths.to_string());
+    // An entry takes some 1 s here: the pulse, the passage, and the pause after it. A death takes 2.
+    let latency = 120 + u64::from(arguments.entries) * 2;
+    let death = 180 + u64::from(arguments.deaths) * 60;
+    let suite = ["--test-threads=1", "--nocapture"];
+    let camera = [("STILE_CAMERA", "/dev/video0")];
+    [
+        ("turnstile", [&["/tests/turnstile"], &suite[..]].concat(), &[][..], 120),
+        ("qr-scanner", [&["/tests/qr-scanner"], &suite[..]].concat(), &[], 180),
+        ("camera", [&["/tests/camera"], &suite[..]].concat(), &camera, 120),
+        ("floor", vec!["/init", "floor"], &[], 60),
+        ("lane", vec!["/init", "lane"], &[], 180),
+        ("death", vec!["/init", "death", &deaths], &[], death),
+        ("latency", vec!["/init", "latency", &entries], &[], latency),
+    ]
+    .into_iter()
+    .map(|(name, command, environment, limit)| Step {
+        name: name.to_owned(),
+        command: command.iter().map(|part| (*part).to_owned()).collect(),
+        environment: environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        limit: Duration::from_secs(limit),
+    })
+    .collect()
+}
+
+/// What cargo answers, as far as we ask.
+#[derive(Deserialize)]
+struct Message {
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds what the steps need; path in the machine to path here.
+fn build(steps: &[Step]) -> Result<BTreeMap<&'static str, PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut built = BTreeMap::new();
+    let needed = |program: &&Program| {
+        program.needed_by.iter().any(|need| need.is_empty() || steps.iter().any(|step| step.name == *need))
+    };
+    for program in PROGRAMS.iter().filter(needed) {
+        let output = Command::new(&cargo)
+            .args(program.cargo)
+            .args(["--quiet", "--message-format=json-render-diagnostics"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot start cargo")?;
+        ensure!(output.status.success(), "cargo {} failed", program.cargo.join(" "));
+        let messages = String::from_utf8(output.stdout).context("cargo's answer is not UTF-8")?;
+        let executable = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+            .filter(|message| message.target.as_ref().is_some_and(|target| target.name == program.target))
+            .find_map(|message| message.executable);
+        let executable = executable.with_context(|| format!("cargo built no {}", program.target))?;
+        built.insert(program.path, executable);
+    }
+    Ok(built)
+}
+
+/// Writes the machine's root file system; returns its size in bytes.
+fn pack(to: &Path, kernel: &Path, programs: &BTreeMap<&'static str, PathBuf>, steps: &[Step]) -> Result<u64> {
+    let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
+    let mut archive = Initramfs::new(BufWriter::new(file));
+    for folder in ["dev", "proc", "sys", "tmp", "run", "etc/stile", "var/lib/stile"] {
+        archive.folder(folder)?;
+    }
+    archive.file(report::STEPS.trim_start_matches('/'), false, &serde_json::to_vec(steps)?)?;
+    for (path, executable) in programs {
+        archive.copy(path, true, executable)?;
+    }
+    for library in libraries(programs.values())? {
+        let path = library.to_str().context("a library's path is not UTF-8")?;
+        archive.copy(path.trim_start_matches('/'), true, &library)?;
+    }
+    let order = kernel.join("modules/order");
+    let names =
+        std::fs::read_to_string(&order).with_context(|| format!("cannot read {}", order.display()))?;
+    archive.file("modules/order", false, names.as_bytes())?;
+    for name in names.lines() {
+        let module = format!("modules/{name}.ko");
+        archive.copy(&module, false, &kernel.join(&module))?;
+    }
+    let file = archive.finish()?.into_inner().context("cannot write the root file system")?;
+    Ok(file.metadata()?.len())
+}
+
+/// The shared libraries of the programs and the loader, at the paths where the loader looks for them.
+fn libraries<'a>(programs: impl Iterator<Item = &'a PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut libraries = Vec::new();
+    for program in programs {
+        let output = Command::new("ldd").arg(program).output().context("cannot start ldd")?;
+        ensure!(output.status.success(), "ldd {} failed", program.display());
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)", "/lib64/ld-linux-x86-64.so.2 (0x…)", or the
+            // kernel's own "linux-vdso.so.1 (0x…)".
+            let path = line.split("=>").last().unwrap_or_default().trim();
+            let path = path.split(" (").next().unwrap_or_default();
+            if path == "not found" {
+                bail!("{}: {} not found", program.display(), line.trim());
+            }
+            if path.starts_with('/') && !libraries.iter().any(|known| known == Path::new(path)) {
+                libraries.push(PathBuf::from(path));
+            }
+        }
+    }
+    Ok(libraries)
+}
+
+/// A line for whoever started this.
+#[expect(clippy::print_stdout, reason = "the lines are what the program is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
