@@ -12,6 +12,10 @@ use gate_failsafe::watch::Ward;
 use gate_failsafe::{lanes, make_inactive};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::Pid;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 
 const USAGE: &str = "\
 Makes the outputs of every lane of a role manifest inactive.
@@ -29,6 +33,9 @@ const FAILED: u8 = 1;
 const USELESS: u8 = 2;
 /// The gate runs unwatched.
 const UNWATCHED: u8 = 3;
+
+/// Above the lanes of the gate (20), below the kernel's interrupt threads (50).
+const PRIORITY: u8 = 21;
 
 enum Call {
     Help,
@@ -123,9 +130,23 @@ fn wait(pid: Pid) -> Result<(), Unwatched> {
     if let Err(errno) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
         say(&format!("cannot lock its memory, which may make it slow: {errno}"));
     }
+    if let Err(error) = raise_priority() {
+        say(&format!("cannot have real-time priority, which may make it slow: {error}"));
+    }
     // The gate may have closed its end; it is watched nevertheless.
     let _ = writeln!(std::io::stdout(), "armed");
     ward.wait().map_err(unwatched(true))
+}
+
+/// It sleeps until it is needed, and then nothing is more urgent.
+fn raise_priority() -> Result<(), thread_priority::Error> {
+    let value = ThreadPriorityValue::try_from(PRIORITY)
+        .map_err(|_| thread_priority::Error::Priority("it is out of range"))?;
+    set_thread_priority_and_policy(
+        thread_native_id(),
+        ThreadPriority::Crossplatform(value),
+        ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo),
+    )
 }
 
 /// To the journal; without one there is nobody to tell.

@@ -17,7 +17,7 @@ EXTERNALSRC = "${@os.path.realpath('${THISDIR}/../../../..')}"
 DEPENDS += "cmake-native"
 
 SERVICES = "gated cartd visiond kiosk console"
-CARGO_BUILD_FLAGS += "--package gated --package cartd --package visiond --package kiosk --package console"
+CARGO_BUILD_FLAGS += "--package gated --package gate-failsafe --package cartd --package visiond --package kiosk --package console"
 
 SYSTEMD_PACKAGES = "${@' '.join('${PN}-' + service for service in d.getVar('SERVICES').split())}"
 SYSTEMD_SERVICE:${PN}-gated = "gated.service"
@@ -43,6 +43,7 @@ do_install() {
         install -Dm 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$service ${D}${bindir}/$service
         install -Dm 0644 ${S}/appliance/systemd/$service.service ${D}${systemd_system_unitdir}/$service.service
     done
+    install -Dm 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/gate-failsafe ${D}${bindir}/gate-failsafe
     install -Dm 0644 ${S}/appliance/systemd/60-stile.rules ${D}${nonarch_base_libdir}/udev/rules.d/60-stile.rules
     install -Dm 0644 ${S}/README.md ${D}${docdir}/stile/README.md
     install -d ${D}${sysconfdir}/stile
@@ -53,7 +54,7 @@ do_install() {
 
 PACKAGES =+ "${PN}-common ${PN}-gated ${PN}-cartd ${PN}-visiond ${PN}-kiosk ${PN}-console"
 FILES:${PN}-common = "${nonarch_base_libdir}/udev ${sysconfdir}/stile"
-FILES:${PN}-gated = "${bindir}/gated"
+FILES:${PN}-gated = "${bindir}/gated ${bindir}/gate-failsafe"
 FILES:${PN}-cartd = "${bindir}/cartd"
 FILES:${PN}-visiond = "${bindir}/visiond ${datadir}/stile/models"
 FILES:${PN}-kiosk = "${bindir}/kiosk"
