@@ -10,6 +10,7 @@ pub mod issue;
 pub mod keys;
 pub mod list;
 pub mod pass;
+pub mod provision;
 mod seen;
 mod state;
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub(super) const WALLET_CERTIFICATE: usize = WALLET_SIGNED + SIGNATURE_LENGTH;
 pub(super) const CERTIFICATE_DOMAIN: &[u8] = b"GE1-CERT\0";
 /// Separates shown codes from other things that a device key signs.
 pub(super) const SHOW_DOMAIN: &[u8] = b"GE1-SHOW\0";
-/// Low bits of the nonce; the four above them are the party member.
-pub(super) const NONCE_BITS: u32 = 12;
+/// Low bits of the nonce in profile D; the four above them are the party member.
+pub const NONCE_BITS: u32 = 12;
 /// Step of profile W's code, seconds.
 pub(super) const WALLET_STEP: u64 = 30;
 /// Length of profile W's code.
@@ -244,6 +244,12 @@ impl PassKey {
         code.copy_from_slice(&tag.as_ref()[..CODE_LENGTH]);
         code
     }
+}
+
+/// Whether these bytes are a device's public key: a compressed point of P-256.
+#[must_use]
+pub fn is_device_key(bytes: &[u8; 33]) -> bool {
+    p256::PublicKey::from_sec1_bytes(bytes).is_ok()
 }
 
 /// What the device signs: the certificate by its hash, then the moment.
