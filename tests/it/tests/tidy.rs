@@ -23,13 +23,14 @@ const LEAVES: [&str; 11] = [
 ];
 
 /// What each root may use besides the engine and the runtime.
-const ROOTS: [(&str, &[&str]); 6] = [
+const ROOTS: [(&str, &[&str]); 7] = [
     ("gated", &["turnstile", "qr-scanner", "card-reader", "palm-scanner", "palm"]),
     ("gate-failsafe", &["turnstile"]),
     ("cartd", &["load-cell"]),
     ("visiond", &["camera", "recognition"]),
     ("console", &[]),
     ("kiosk", &[]),
+    ("stile-token", &[]),
 ];
 
 /// A Rust file that a reader still holds in one sitting, lines.
