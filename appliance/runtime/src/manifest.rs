@@ -55,6 +55,10 @@ pub struct ConsoleSettings {
     /// Bearer token that decisions and answers must carry; none: anyone who reaches the address may decide.
     #[serde(default)]
     pub token: Option<String>,
+    /// Issuer key file of `stile-token`, by which the phone page gets passes for a day; for demonstrations. None: the
+    /// page gives out nothing.
+    #[serde(default)]
+    pub phone_issuer: Option<PathBuf>,
 }
 
 /// A lane that this box drives.
@@ -110,7 +114,7 @@ impl OpeningHours {
 
 impl Default for ConsoleSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, phone_issuer: None }
     }
 }
 

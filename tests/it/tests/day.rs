@@ -62,7 +62,7 @@ fn the_live_store_runs_through_a_broker() {
     let pictures: PathBuf = state.path().join("screens");
     let live = Live {
         plan: plan(state.path(), options),
-        console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into(), token: None },
+        console: ConsoleSettings { listen: ([127, 0, 0, 1], 0).into(), ..ConsoleSettings::default() },
         pictures: pictures.clone(),
         headless: true,
         bus: BusSettings::Mqtt(broker.settings.clone()),
