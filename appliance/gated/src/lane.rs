@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as RealInstant;
 
-use engine::admission::Admission;
+use engine::admission::{Admission, CardNumber};
 use engine::gate::{self, Command, Gate, Input};
 use engine::message::{Authority, DenyReason, Direction, GateFact, GateView, Health, HealthState, topic};
 use engine::time::{Instant, Millis};
@@ -49,7 +49,6 @@ pub(crate) struct Shared {
 }
 
 /// What reaches a lane from elsewhere in the process.
-#[derive(Debug)]
 pub(crate) enum Told {
     /// By a reader, which one and what.
     Reader(usize, reader::Event),
@@ -79,6 +78,13 @@ enum Event<E> {
     Heartbeat,
 }
 
+/// A credential, as a reader gave it. It is never logged.
+#[derive(PartialEq)]
+enum Shown {
+    Code(Vec<u8>),
+    Card(CardNumber),
+}
+
 struct Loop<T> {
     id: LaneId,
     entry_is_a: bool,
@@ -91,8 +97,8 @@ struct Loop<T> {
     readers: Vec<Attached>,
     /// The reader whose person the next signal is for.
     asked_at: usize,
-    /// The newest code that was judged, and when.
-    judged: Option<(Vec<u8>, Instant)>,
+    /// The newest credential that was judged, and when.
+    judged: Option<(Shown, Instant)>,
     latencies: VecDeque<u32>,
     published: Option<GateView>,
     /// What was last said of each device.
@@ -266,7 +272,12 @@ impl<T: Turnstile> Loop<T> {
     fn reader_said(&mut self, now: Instant, reader: usize, event: reader::Event) {
         self.asked_at = reader;
         match event {
-            reader::Event::Code { text, reported } => self.scanned(now, text, reported),
+            reader::Event::Code { text, reported } => self.shown(now, Shown::Code(text), reported),
+            reader::Event::Card { number, reported } => self.shown(now, Shown::Card(number), reported),
+            reader::Event::Status(doubts) => {
+                let state = if doubts.is_empty() { HealthState::Up } else { HealthState::Degraded };
+                self.tell_health(now, &self.reader(reader), state, doubts);
+            }
             reader::Event::Garbled(what) => {
                 tracing::warn!(lane = %self.id, error = what, "scan lost");
                 self.step(now, Input::Deny(DenyReason::Malformed));
@@ -280,9 +291,9 @@ impl<T: Turnstile> Loop<T> {
         self.readers.get(reader).map_or_else(|| "reader".to_owned(), |reader| reader.name.clone())
     }
 
-    fn scanned(&mut self, now: Instant, text: Vec<u8>, reported: RealInstant) {
+    fn shown(&mut self, now: Instant, shown: Shown, reported: RealInstant) {
         let judged_just_now =
-            self.judged.as_ref().is_some_and(|(judged, at)| *judged == text && now.since(*at) < SAME_CODE);
+            self.judged.as_ref().is_some_and(|(judged, at)| *judged == shown && now.since(*at) < SAME_CODE);
         if judged_just_now {
             return;
         }
@@ -290,7 +301,13 @@ impl<T: Turnstile> Loop<T> {
             return self.step(now, Input::Deny(reason));
         }
         let trusted = self.shared.clock.trusted();
-        let judgement = lock(&self.shared.admission).check_at(&self.id, now, trusted, &text);
+        let judgement = {
+            let mut admission = lock(&self.shared.admission);
+            match &shown {
+                Shown::Code(text) => admission.check_at(&self.id, now, trusted, text),
+                Shown::Card(number) => admission.check_card(&self.id, now, trusted, number),
+            }
+        };
         match judgement {
             Ok(admitted) => {
                 self.step(now, Input::Grant(admitted));
@@ -304,7 +321,7 @@ impl<T: Turnstile> Loop<T> {
                 self.step(now, Input::Deny(reason));
             }
         }
-        self.judged = Some((text, now));
+        self.judged = Some((shown, now));
     }
 
     fn open_turnstile(&mut self, now: Instant) {

@@ -14,6 +14,7 @@ use runtime::clock::Clock;
 use runtime::manifest::Manifest;
 use runtime::shutdown;
 use serde::Serialize;
+use tokio::sync::watch;
 
 /// The gate service.
 #[derive(Parser)]
@@ -63,6 +64,20 @@ fn main() -> Result<ExitCode> {
         Command::Replay { journals, all } => replay(&journals, all),
         Command::DecodeImage { files } => decode_images(&files),
     }
+}
+
+/// Counts devices that come; none where the kernel does not let us watch.
+fn watch_arrivals() -> Option<watch::Receiver<u64>> {
+    let mut arrivals = qr_scanner::arrivals()
+        .inspect_err(|error| tracing::warn!("{}; lost readers are tried again after pauses", chain(error)))
+        .ok()?;
+    let (tell, told) = watch::channel(0);
+    tokio::spawn(async move {
+        while arrivals.next().await.is_ok() && !tell.is_closed() {
+            tell.send_modify(|count| *count += 1);
+        }
+    });
+    Some(told)
 }
 
 fn replay(journals: &[PathBuf], all: bool) -> Result<ExitCode> {
@@ -145,6 +160,7 @@ fn run(path: &std::path::Path) -> Result<()> {
     };
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
+        let settings = Settings { arrivals: watch_arrivals(), ..settings };
         let bus = manifest.join_bus(SERVICE);
         gated::run(settings, lanes, bus, Clock::system(), shutdown::signalled())
             .await

@@ -11,12 +11,12 @@ use engine::admission::issue::{Device, Issuer, Terms};
 use engine::admission::{self, Issuers, PartyEntry, UntrustedClock};
 use engine::gate;
 use engine::message::{
-    Ack, Authority, DenyReason, Direction, GateStatus, GateView, Health, HealthState, Notice, Passage,
-    SessionClosed, topic,
+    Ack, Authority, DenyReason, Direction, GateFact, GateOrder, GateOutcome, GateReport, GateService,
+    GateStatus, GateTask, GateView, Health, HealthState, Notice, Passage, SessionClosed, topic,
 };
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MemberHandle, MessageId, SessionId};
-use gated::{Lane, Reader, Settings};
+use gated::{Lane, Reader, Settings, journal};
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
 use runtime::outbox::ack_topic_of;
@@ -453,4 +453,93 @@ async fn print_latency() {
     eprintln!("reader report to unlock line: p50 {} us, p99 {} us over {}", at(50), at(99), latencies.len());
     assert_eq!(latencies.len(), 200);
     assert!(Path::new(store.folder.path()).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_replays_to_the_same_decisions() {
+    let mut store = Store::new();
+    store.wait(50).await;
+    store.show(&phone(5, 1)).await;
+    store.wait(400).await;
+    store.go_through(Line::PassageA).await;
+    store.scanner.show(b"no code");
+    store.wait(9_000).await;
+    store.kill().await;
+    store.start();
+    store.wait(500).await;
+    store.show(&phone(6, 2)).await;
+    store.wait(400).await;
+    store.go_through(Line::PassageA).await;
+    store.wait(20_000).await;
+    store.stop.send(true).unwrap();
+    store.service.take().unwrap().await.unwrap().unwrap();
+
+    let journal = store.journal();
+    let mut passed = 0;
+    let replayed = journal::replay(std::slice::from_ref(&journal), |_, decided| {
+        passed += decided.into_iter().flatten().filter(|it| matches!(it, gate::Command::Passed(_))).count();
+    });
+    let replayed = replayed.unwrap();
+    assert!(replayed.steps > 30, "{replayed:?}");
+    assert_eq!((replayed.different, replayed.skipped, replayed.cut_off, passed), (0, 0, false, 2));
+
+    // A power cut tears the last line; a change of the rules shows.
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, &text[..text.len() - 10]).unwrap();
+    assert!(journal::replay(std::slice::from_ref(&journal), |_, _| {}).unwrap().cut_off);
+    fs::write(&journal, text.replacen("unlock_entry\":true", "unlock_entry\":false", 1)).unwrap();
+    assert_eq!(journal::replay(std::slice::from_ref(&journal), |_, _| {}).unwrap().different, 1);
+    fs::write(&journal, text.replacen("told", "tolt", 1)).unwrap();
+    let refused = journal::replay(std::slice::from_ref(&journal), |_, _| {}).unwrap_err();
+    assert!(refused.to_string().contains("gated.journal, line"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn staff_let_somebody_in_and_set_the_lane_and_it_stays_so() {
+    let mut store = Store::new();
+    let mut reports = store.bus.subscribe(topic::GATE_REPORT);
+    store.wait(50).await;
+    let order = |store: &Store, number: u32, task: GateTask| {
+        let order = GateOrder {
+            id: MessageId(format!("console.1/{number}")),
+            lane: LaneId::from("entry-1"),
+            expires: store.clock.now().after(Millis(30_000)),
+            by: "staff".to_owned(),
+            reason: "delivery".to_owned(),
+            task,
+        };
+        store.bus.publish(topic::GATE_ORDER, &order);
+    };
+    let open = GateTask::Open { direction: Direction::Entry, wide: false };
+    order(&store, 1, open);
+    order(&store, 1, open);
+    store.wait(20).await;
+    assert!(store.unlocked());
+    store.wait(400).await;
+    store.go_through(Line::PassageA).await;
+    let authority = store.passages()[0].authority.clone();
+    assert_eq!(authority, Authority::Order { order: MessageId("console.1/1".to_owned()) });
+    store.wait(9_000).await;
+    assert_eq!(store.view().unlocks, 1, "an order acts once");
+
+    order(&store, 2, GateTask::SetService { service: GateService::Staff });
+    store.wait(100).await;
+    store.kill().await;
+    store.start();
+    store.wait(500).await;
+    assert_eq!(store.view().modes.service, GateService::Staff, "as it was set");
+    store.show(&phone(5, 1)).await;
+    assert!(!store.unlocked());
+    assert_eq!(store.view().notice, Notice::Refused { reason: DenyReason::StaffOnly });
+
+    let mut outcomes = Vec::new();
+    while let Some(message) = reports.try_recv() {
+        let report: GateReport = message.parse().unwrap();
+        if let GateFact::Ordered { order, outcome } = report.fact {
+            outcomes.push((order.0, outcome));
+        }
+    }
+    outcomes.dedup();
+    assert!(outcomes.contains(&("console.1/1".to_owned(), GateOutcome::Done)));
+    assert!(outcomes.contains(&("console.1/2".to_owned(), GateOutcome::Done)));
 }
