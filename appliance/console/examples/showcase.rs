@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use engine::floor::camera::CameraModel;
 use engine::message::{
-    Candidate, CartLine, DenyReason, FloorView, GateStatus, GateView, Hand, Health, HealthState, Notice,
+    Candidate, CartLine, DenyReason, FloorView, GateModes, GateStatus, GateView, Hand, Health, HealthState, Notice,
     Person, Receipt, ReceiptLine, Review, SessionState, SessionView, StaffCall, StoreView, topic,
 };
 use engine::store::{Camera, Gondola, Lane, Product, StoreMap};
@@ -166,6 +166,7 @@ fn gate(
         at: now,
         status,
         notice,
+        modes: GateModes::default(),
         unlocks: entries + 1,
         entries,
         exits,
@@ -260,7 +261,8 @@ async fn main() -> anyhow::Result<()> {
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8480".to_owned()).parse()?;
     let (bus, clock) = (Bus::local(), Clock::system());
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let settings = ConsoleSettings { listen, token: None };
+    let phone_issuer = std::env::args().nth(2).map(Into::into);
+    let settings = ConsoleSettings { listen, token: None, phone_issuer };
     let console = console::Console::bind(&settings, map()).await?;
     let service = tokio::spawn(console.run(bus.clone(), clock.clone(), stopped));
     tokio::task::yield_now().await;

@@ -575,6 +575,16 @@ fn lane(view: &GateView) -> model::Lane {
         | Notice::Welcome { .. }
         | Notice::Goodbye
         | Notice::StepBack
+        | Notice::WrongWay
+        | Notice::ExitOnly
+        | Notice::Free
+        | Notice::StoreClosed { .. }
+        | Notice::StoreFull
+        | Notice::StaffOnly
+        | Notice::AskStaff
+        | Notice::LaneClosed
+        | Notice::Cleaning
+        | Notice::Maintenance
         | Notice::OutOfOrder
         | Notice::Evacuate => None,
     };
@@ -601,6 +611,16 @@ fn notice(notice: &Notice) -> &'static str {
         Notice::Refused { .. } => "refused",
         Notice::Goodbye => "goodbye",
         Notice::StepBack => "step_back",
+        Notice::WrongWay => "wrong_way",
+        Notice::ExitOnly => "exit_only",
+        Notice::Free => "free",
+        Notice::StoreClosed { .. } => "store_closed",
+        Notice::StoreFull => "store_full",
+        Notice::StaffOnly => "staff_only",
+        Notice::AskStaff => "ask_staff",
+        Notice::LaneClosed => "lane_closed",
+        Notice::Cleaning => "cleaning",
+        Notice::Maintenance => "maintenance",
         Notice::OutOfOrder => "out_of_order",
         Notice::Evacuate => "evacuate",
     }

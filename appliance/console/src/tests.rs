@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use engine::message::{
-    Ack, Candidate, CartLine, DenyReason, GateStatus, GateView, Health, HealthState, Notice, Receipt,
-    ReceiptLine, Review, ReviewDecision, SessionState, SessionView, StaffAnswer, StaffCall, StaffCallState,
-    StoreView, topic,
+    Ack, Candidate, CartLine, DenyReason, GateModes, GateStatus, GateView, Health, HealthState, Notice,
+    Receipt, ReceiptLine, Review, ReviewDecision, SessionState, SessionView, StaffAnswer, StaffCall,
+    StaffCallState, StoreView, topic,
 };
 use engine::store::{Product, StoreMap};
 use engine::time::Instant;
@@ -149,6 +149,7 @@ async fn bus_messages_show_in_the_api() {
         at: START,
         status: GateStatus::Closed,
         notice: Notice::Refused { reason: DenyReason::Stale },
+        modes: GateModes::default(),
         unlocks: 3,
         entries: 2,
         exits: 1,
@@ -422,6 +423,7 @@ async fn an_open_address_needs_a_token() {
     let settings = |listen: &str, token: Option<&str>| runtime::manifest::ConsoleSettings {
         listen: listen.parse().unwrap(),
         token: token.map(ToOwned::to_owned),
+        ..Default::default()
     };
     let open = crate::Console::bind(&settings("0.0.0.0:0", None), map()).await;
     assert!(matches!(open, Err(crate::Error::Unprotected(_))));

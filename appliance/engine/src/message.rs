@@ -19,6 +19,10 @@ pub mod topic {
     pub const PASSAGE: &str = "stile/gate/passage";
     /// [`super::GateView`], view, one topic a lane: `stile/gate/view/LANE`.
     pub const GATE_VIEW: &str = "stile/gate/view";
+    /// [`super::GateOrder`], event, from console, answered by a [`super::GateReport`] with its outcome.
+    pub const GATE_ORDER: &str = "stile/gate/order";
+    /// [`super::GateReport`], event, from gated: passages in full, incidents, outcomes of orders.
+    pub const GATE_REPORT: &str = "stile/gate/report";
     /// [`super::FloorView`], view, from visiond, about ten a second.
     pub const FLOOR_VIEW: &str = "stile/floor/view";
     /// [`super::StoreView`], view, from cartd.
@@ -85,19 +89,24 @@ pub struct Passage {
 }
 
 /// What entitled a passage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Authority {
     /// A credential was granted and this passage used it.
     Grant(Grant),
-    /// The lane is free in this direction (exit, evacuation, free mode).
+    /// The lane is free in this direction (exit, evacuation, free mode, cleaning).
     Free,
+    /// Staff let this person in from the console.
+    Order {
+        /// The order's id.
+        order: MessageId,
+    },
     /// Nobody was granted: forced, tailgating, or a second person on one grant.
     None,
 }
 
 /// An admitted credential.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
     /// The member's pseudonym.
     pub member: MemberHandle,
@@ -159,7 +168,17 @@ pub enum DenyReason {
     UsedUp,
     /// A card that is not on the card list.
     UnknownCard,
-    /// The lane does not take entries now (closed, locked, maintenance, evacuation).
+    /// The store is closed at this hour.
+    StoreClosed,
+    /// As many people are inside as may be.
+    StoreFull,
+    /// The lane serves staff only at the moment.
+    StaffOnly,
+    /// Codes do not open now; staff let people in one by one.
+    AskStaff,
+    /// The lane is out of service for maintenance.
+    UnderMaintenance,
+    /// The lane does not take entries now (exit lane, locked, being cleaned, evacuation).
     LaneClosed,
     /// The turnstile is broken or blocked.
     LaneFaulty,
@@ -169,7 +188,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// All of them, in the order of their definition.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::NotAnEntryCode,
         Self::Malformed,
         Self::UnknownIssuer,
@@ -189,6 +208,11 @@ impl DenyReason {
         Self::ListsStale,
         Self::UsedUp,
         Self::UnknownCard,
+        Self::StoreClosed,
+        Self::StoreFull,
+        Self::StaffOnly,
+        Self::AskStaff,
+        Self::UnderMaintenance,
         Self::LaneClosed,
         Self::LaneFaulty,
         Self::LaneBusy,
@@ -217,6 +241,11 @@ impl DenyReason {
             Self::ListsStale => "lists_stale",
             Self::UsedUp => "used_up",
             Self::UnknownCard => "unknown_card",
+            Self::StoreClosed => "store_closed",
+            Self::StoreFull => "store_full",
+            Self::StaffOnly => "staff_only",
+            Self::AskStaff => "ask_staff",
+            Self::UnderMaintenance => "under_maintenance",
             Self::LaneClosed => "lane_closed",
             Self::LaneFaulty => "lane_faulty",
             Self::LaneBusy => "lane_busy",
@@ -267,6 +296,9 @@ pub struct GateView {
     pub status: GateStatus,
     /// What the shopper in front of it should read.
     pub notice: Notice,
+    /// How it operates.
+    #[serde(default)]
+    pub modes: GateModes,
     /// Unlocks since start.
     pub unlocks: u64,
     /// Entry passages since start.
@@ -280,7 +312,7 @@ pub struct GateView {
 }
 
 /// Status of a gate in the words of UnifiedPOS 1.12 and later (Closed 11, Open 12, Blocked 13, Malfunction 14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateStatus {
     /// Locked and ready.
@@ -293,8 +325,268 @@ pub enum GateStatus {
     Malfunction,
 }
 
-/// What the gate screen says.
+/// How a lane operates; the default is a shop's entry lane in an open store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GateModes {
+    /// The entry direction.
+    pub entry: GateMode,
+    /// The exit direction; never locked.
+    pub exit: GateMode,
+    /// Whom the lane serves.
+    pub service: GateService,
+    /// Whether the store is open at this hour.
+    pub store_open: bool,
+    /// People in the store, as far as this lane knows.
+    pub inside: u32,
+}
+
+impl Default for GateModes {
+    fn default() -> Self {
+        let (entry, exit, service) = (GateMode::Group, GateMode::Free, GateService::Shopping);
+        Self { entry, exit, service, store_open: true, inside: 0 }
+    }
+}
+
+/// How one direction of a lane operates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateMode {
+    /// A code opens for one passage, whatever its party.
+    Single,
+    /// A code opens for its party, one passage after the other.
+    Group,
+    /// Released without asking.
+    Free,
+    /// Each passage is released on request: the entry by staff, the exit by whoever presses the button.
+    Controlled,
+    /// Nobody passes. Entry only: an exit is never locked.
+    Locked,
+}
+
+/// Whom a lane serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateService {
+    /// Everybody.
+    Shopping,
+    /// Codes of staff only.
+    Staff,
+    /// Codes of staff only, and nobody is told off for standing in the passage.
+    Cleaning,
+    /// Nobody comes in by a code; the lane says so.
+    Maintenance,
+}
+
+/// Staff tells a lane what to do. It acts once, however often it is repeated, and not after it expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateOrder {
+    /// Repeated with the same id until a report of its outcome arrives.
+    pub id: MessageId,
+    /// Which lane.
+    pub lane: LaneId,
+    /// Not to be carried out from then on; at most [`crate::gate::ORDER_LIFE_MAX`] ahead.
+    pub expires: Instant,
+    /// Who orders.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub task: GateTask,
+}
+
+/// What staff may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GateTask {
+    /// Let one person through.
+    Open {
+        /// Which way.
+        direction: Direction,
+        /// Open wide, and wait longer.
+        wide: bool,
+    },
+    /// Operate a direction in another way from now on.
+    SetMode {
+        /// Which direction.
+        direction: Direction,
+        /// How.
+        mode: GateMode,
+    },
+    /// Serve others from now on.
+    SetService {
+        /// Whom.
+        service: GateService,
+    },
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GateOutcome {
+    /// Carried out.
+    Done,
+    /// Came too late.
+    Expired,
+    /// Not carried out.
+    Refused {
+        /// Why.
+        reason: OrderRefusal,
+    },
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderRefusal {
+    /// The fire alarm has released the lane.
+    Evacuation,
+    /// The turnstile is broken or lost.
+    LaneFaulty,
+    /// The lane is still serving somebody.
+    LaneBusy,
+    /// An exit is never locked.
+    ExitNeverLocked,
+    /// The controller's own setting releases this exit; we cannot change it.
+    ExitByController,
+    /// Too many orders at once.
+    TooMany,
+    /// It expires too far in the future.
+    LivesTooLong,
+}
+
+/// What a lane has to say, for records and for staff.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// Repeated with the same id until acknowledged.
+    pub id: MessageId,
+    /// Which lane.
+    pub lane: LaneId,
+    /// When it was found out.
+    pub at: Instant,
+    /// What.
+    pub fact: GateFact,
+}
+
+/// See [`GateReport`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GateFact {
+    /// All that is known of a passage, a few seconds after it.
+    Passage {
+        /// The passage.
+        passage: PassageRecord,
+    },
+    /// Who came in turned round before leaving the sensors, and is outside again.
+    WalkedBack {
+        /// Number of the passage in.
+        entry: u64,
+        /// Number of the passage out.
+        exit: u64,
+        /// What had entitled them.
+        authority: Authority,
+    },
+    /// Something that staff should know.
+    Incident {
+        /// What.
+        incident: Incident,
+    },
+    /// What became of an order.
+    Ordered {
+        /// The order's id.
+        order: MessageId,
+        /// What became of it.
+        outcome: GateOutcome,
+    },
+}
+
+/// A passage with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PassageRecord {
+    /// Number of the passage at this lane since start; [`Passage`] has the same `at`, lane and direction.
+    pub number: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// What entitled it.
+    pub authority: Authority,
+    /// Taken shortly after its grant had lapsed.
+    pub late: bool,
+    /// What the sensors said.
+    pub edges: Edges,
+    /// People who crossed with it by the floor tracker; `None` when it saw nobody (or was not there).
+    pub people: Option<u8>,
+    /// Their tracks, as far as named.
+    pub tracks: Vec<TrackId>,
+}
+
+/// Times of a passage's sensor edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Edges {
+    /// The detector saw somebody come.
+    pub detector_on: Option<Instant>,
+    /// The passage contact said that somebody went through: the passage's time.
+    pub passage_on: Instant,
+    /// The passage contact came back.
+    pub passage_off: Option<Instant>,
+    /// The detector saw nobody any more.
+    pub detector_off: Option<Instant>,
+}
+
+/// Something at a lane that staff should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Incident {
+    /// Somebody came in right behind somebody who was let in.
+    Tailgating {
+        /// Number of the passage: the second person's (sensors) or the one they shared (floor).
+        passage: u64,
+        /// Whose grant they followed, if it was a grant.
+        member: Option<MemberHandle>,
+        /// Who noticed.
+        by: Witness,
+        /// How many people too many.
+        people: u8,
+    },
+    /// Somebody came in although nobody had been let in.
+    Forced {
+        /// Number of the passage.
+        passage: u64,
+    },
+    /// Somebody came in by a lane that only lets out.
+    WrongWay {
+        /// Number of the passage.
+        passage: u64,
+    },
+    /// Something has stood in the passage for long.
+    Held {
+        /// Since when.
+        since: Instant,
+    },
+    /// The cabinet was opened or closed.
+    Tamper {
+        /// Opened.
+        open: bool,
+    },
+    /// Somebody pressed the emergency exit button.
+    EmergencyButton,
+    /// The fire alarm began or ended.
+    FireAlarm {
+        /// Began.
+        active: bool,
+    },
+}
+
+/// Who noticed an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// The turnstile's own sensors.
+    Sensors,
+    /// The floor tracker.
+    Floor,
+}
+
+/// What the gate screen says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Notice {
     /// Nobody is there: the attract picture.
@@ -313,12 +605,62 @@ pub enum Notice {
     },
     /// Goodbye: somebody left.
     Goodbye,
-    /// Please step back: a second person, or the wrong way.
+    /// Please step back: a second person, or nobody was let in.
     StepBack,
+    /// This lane only lets out.
+    WrongWay,
+    /// Rest: an exit lane; codes open elsewhere.
+    ExitOnly,
+    /// Rest: come in, no code is needed.
+    Free,
+    /// Rest: the store is closed.
+    StoreClosed {
+        /// When it opens, if known.
+        opens: Option<Instant>,
+    },
+    /// Rest: as many people are inside as may be; wait until somebody leaves.
+    StoreFull,
+    /// Rest: staff only at the moment.
+    StaffOnly,
+    /// Rest: staff let people in one by one.
+    AskStaff,
+    /// Rest: this lane is closed; use another.
+    LaneClosed,
+    /// Rest: this lane is being cleaned.
+    Cleaning,
+    /// Rest: this lane is out of service for maintenance.
+    Maintenance,
     /// Lane out of order; use another or call staff.
     OutOfOrder,
     /// Alarm: leave the building, everything is open.
     Evacuate,
+}
+
+impl Notice {
+    /// Whether this is shown while nobody is being served.
+    #[must_use]
+    pub const fn at_rest(&self) -> bool {
+        match self {
+            Self::Idle
+            | Self::ExitOnly
+            | Self::Free
+            | Self::StoreClosed { .. }
+            | Self::StoreFull
+            | Self::StaffOnly
+            | Self::AskStaff
+            | Self::LaneClosed
+            | Self::Cleaning
+            | Self::Maintenance => true,
+            Self::ScanHere
+            | Self::Welcome { .. }
+            | Self::Refused { .. }
+            | Self::Goodbye
+            | Self::StepBack
+            | Self::WrongWay
+            | Self::OutOfOrder
+            | Self::Evacuate => false,
+        }
+    }
 }
 
 /// Everyone on the floor now.

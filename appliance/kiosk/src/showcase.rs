@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::kiosk::Language;
 use engine::message::{
-    DenyReason, GateStatus, GateView, KioskScan, Notice, StaffAnswer, StaffCallState, topic,
+    DenyReason, GateModes, GateStatus, GateView, KioskScan, Notice, StaffAnswer, StaffCallState, topic,
 };
 use engine::store::{Facing, Gondola, Lane, Plate, Product, StoreMap};
 use engine::time::{Instant, Millis};
@@ -26,7 +26,7 @@ pub struct Scene {
 }
 
 /// Every refusal there is; a new one must be added here to be shown.
-pub const REASONS: [DenyReason; 22] = [
+pub const REASONS: [DenyReason; 27] = [
     DenyReason::NotAnEntryCode,
     DenyReason::Malformed,
     DenyReason::UnknownIssuer,
@@ -46,6 +46,11 @@ pub const REASONS: [DenyReason; 22] = [
     DenyReason::ListsStale,
     DenyReason::UsedUp,
     DenyReason::UnknownCard,
+    DenyReason::StoreClosed,
+    DenyReason::StoreFull,
+    DenyReason::StaffOnly,
+    DenyReason::AskStaff,
+    DenyReason::UnderMaintenance,
     DenyReason::LaneClosed,
     DenyReason::LaneFaulty,
     DenyReason::LaneBusy,
@@ -119,6 +124,16 @@ fn gate(language: Language) -> Vec<Scene> {
         ("welcome-party".to_owned(), Notice::Welcome { remaining: 3 }),
         ("goodbye".to_owned(), Notice::Goodbye),
         ("step-back".to_owned(), Notice::StepBack),
+        ("wrong-way".to_owned(), Notice::WrongWay),
+        ("exit-only".to_owned(), Notice::ExitOnly),
+        ("free".to_owned(), Notice::Free),
+        ("store-closed".to_owned(), Notice::StoreClosed { opens: None }),
+        ("store-full".to_owned(), Notice::StoreFull),
+        ("staff-only".to_owned(), Notice::StaffOnly),
+        ("ask-staff".to_owned(), Notice::AskStaff),
+        ("lane-closed".to_owned(), Notice::LaneClosed),
+        ("cleaning".to_owned(), Notice::Cleaning),
+        ("maintenance".to_owned(), Notice::Maintenance),
         ("out-of-order".to_owned(), Notice::OutOfOrder),
         ("evacuate".to_owned(), Notice::Evacuate),
     ];
@@ -289,6 +304,7 @@ impl Stage {
             at: self.now,
             status: GateStatus::Closed,
             notice,
+            modes: GateModes::default(),
             unlocks: 0,
             entries: 0,
             exits: 0,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use engine::kiosk::{self, Call, Command, Input, Kiosk, Language};
-use engine::message::{GateView, Health, HealthState, KioskScan, Notice, StaffAnswer, topic};
+use engine::message::{GateView, Health, HealthState, KioskScan, StaffAnswer, topic};
 use engine::store::StoreMap;
 use engine::time::Instant;
 use engine::units::{LaneId, ProductId};
@@ -221,7 +221,7 @@ impl State {
                     let view: GateView = message.parse()?;
                     if view.lane == gate.lane {
                         // The next shopper is greeted in the house's language again.
-                        if view.notice == Notice::Idle {
+                        if view.notice.at_rest() {
                             gate.language = gate.home_language;
                         }
                         gate.shown = Some(view);

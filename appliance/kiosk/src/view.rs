@@ -233,10 +233,16 @@ fn gate_view(gate: &Gate, now: Instant) -> View {
     let (tone, glyph) = match notice {
         Notice::Idle | Notice::ScanHere => (Tone::Calm, Glyph::Phone),
         Notice::Welcome { .. } => (Tone::Good, Glyph::Check),
-        Notice::Goodbye => (Tone::Good, Glyph::Leave),
+        Notice::Goodbye | Notice::ExitOnly => (Tone::Good, Glyph::Leave),
+        Notice::Free => (Tone::Good, Glyph::Check),
+        Notice::StoreFull | Notice::AskStaff => (Tone::Warn, Glyph::Wait),
         Notice::Refused { reason: engine::message::DenyReason::LaneBusy } => (Tone::Warn, Glyph::Wait),
         Notice::Refused { .. } => (Tone::Bad, Glyph::Cross),
-        Notice::StepBack => (Tone::Warn, Glyph::Stop),
+        Notice::StepBack | Notice::WrongWay | Notice::LaneClosed | Notice::Cleaning => {
+            (Tone::Warn, Glyph::Stop)
+        }
+        Notice::StoreClosed { .. } | Notice::StaffOnly => (Tone::Warn, Glyph::Stop),
+        Notice::Maintenance => (Tone::Warn, Glyph::Warning),
         Notice::OutOfOrder => (Tone::Bad, Glyph::Warning),
         Notice::Evacuate => (Tone::Good, Glyph::Leave),
     };

@@ -188,7 +188,8 @@ function drawFloor() {
 
 /* ---- gates ---- */
 const NOTICE_KIND = { idle: "idle", scan_here: "idle", welcome: "good", goodbye: "good", refused: "bad", step_back: "warn",
-  out_of_order: "bad", evacuate: "warn" };
+  wrong_way: "warn", exit_only: "idle", free: "good", store_closed: "warn", store_full: "warn", staff_only: "warn",
+  ask_staff: "warn", lane_closed: "warn", cleaning: "warn", maintenance: "warn", out_of_order: "bad", evacuate: "warn" };
 const STATUS_KIND = { closed: "", open: "good", blocked: "warn", malfunction: "bad" };
 const COLOUR = { idle: "var(--soft)", good: "var(--good)", bad: "var(--bad)", warn: "var(--warn)" };
 function drawLanes() {

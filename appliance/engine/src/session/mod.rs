@@ -288,7 +288,7 @@ impl Store {
         }
         let grant = match &passage.authority {
             Authority::Grant(grant) => Some(grant),
-            Authority::Free | Authority::None => None,
+            Authority::Free | Authority::Order { .. } | Authority::None => None,
         };
         let key = grant.and_then(|grant| self.party_of(grant)).unwrap_or_else(|| {
             let session = Session {
