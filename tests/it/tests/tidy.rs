@@ -23,8 +23,10 @@ const LEAVES: [&str; 11] = [
 ];
 
 /// What each root may use besides the engine and the runtime.
-const ROOTS: [(&str, &[&str]); 7] = [
-    ("gated", &["turnstile", "qr-scanner", "card-reader", "palm-scanner", "palm"]),
+const ROOTS: [(&str, &[&str]); 8] = [
+    ("gated", &["turnstile", "qr-scanner", "card-reader", "palm-scanner", "palm", "code-reader"]),
+    // A process of its own, and the gate's way to it: a camera that is a scanner.
+    ("code-reader", &["camera", "qr-scanner"]),
     ("gate-failsafe", &["turnstile"]),
     ("cartd", &["load-cell"]),
     ("visiond", &["camera", "recognition"]),

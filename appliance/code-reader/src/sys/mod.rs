@@ -1,0 +1,4 @@
+//! Kernel interfaces that no safe library wraps.
+
+pub mod close_range;
+pub mod sched_setscheduler;
