@@ -4,6 +4,7 @@
 //! libosdp wants to be called every few milliseconds, so it runs in a thread of its own. One reader a line: a
 //! shared line would let a broken reader take the turns of a good one.
 
+mod answers;
 pub mod clock;
 mod key;
 mod libosdp_hooks;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 pub use key::Key;
 pub use line::{Line, Stream, open_serial};
 pub use panel::Panel;
+pub use srand::seed_with as seed_challenges;
 
 use crate::{CardReader, Cause, Error, ErrorKind, Report, Signal};
 
@@ -101,7 +103,7 @@ pub fn open_on(stream: Box<dyn Stream>, key: Key, settings: &Settings) -> Result
         eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|error| io(error.into()))?;
     let desk = Arc::new(Desk { orders: Mutex::default(), bell });
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let panel = panel::Panel::new(Line::new(stream), key, settings)?;
+    let panel = panel::Panel::new(Line::panel(stream), key, settings)?;
     let thread = std::thread::Builder::new()
         .name("osdp".to_owned())
         .spawn({

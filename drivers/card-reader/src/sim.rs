@@ -178,7 +178,7 @@ impl World {
 }
 
 /// The reader itself, stepped by whoever has its thread.
-pub(crate) struct Peripheral {
+pub struct Peripheral {
     device: PeripheralDevice,
     line: Line,
     world: Arc<Mutex<World>>,
@@ -211,7 +211,7 @@ impl Peripheral {
     }
 
     /// Answers what has arrived; `false` when the cable is pulled at either end.
-    pub(crate) fn step(&mut self) -> bool {
+    pub fn step(&mut self) -> bool {
         let plugged = self.line.fill();
         self.device.refresh();
         let mut world = lock(&self.world);
@@ -238,9 +238,13 @@ impl Peripheral {
 }
 
 /// A reader that somebody steps by hand, on the clock of that thread.
-pub(crate) fn stepped(stream: Box<dyn Stream>, address: u8, key: Option<Key>) -> (Peripheral, SimHandle) {
+///
+/// # Panics
+/// As [`start`].
+#[must_use]
+pub fn stepped(stream: Box<dyn Stream>, address: u8, key: Option<Key>) -> (Peripheral, SimHandle) {
     let shared = Arc::new(Mutex::new(World { key: key.clone(), ..World::default() }));
-    let peripheral = Peripheral::new(Line::new(stream), address, key, Arc::clone(&shared));
+    let peripheral = Peripheral::new(Line::reader(stream), address, key, Arc::clone(&shared));
     (peripheral, SimHandle { shared, thread: None })
 }
 

@@ -9,9 +9,10 @@ use libosdp::{Channel, ChannelError};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::termios::{ControlModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
+use super::answers::Answers;
 use crate::{Error, ErrorKind};
 
-/// Bytes that wait for libosdp: two packets of its largest size. More is noise, and the oldest goes.
+/// Bytes that wait for a simulated reader: four of the largest packets. More is noise, and the oldest goes.
 const WAITING_MAX: usize = 1024;
 
 /// A stream of bytes with a descriptor to wait on, set to not block.
@@ -25,8 +26,16 @@ pub struct Line {
 
 struct Ends {
     stream: Box<dyn Stream>,
-    waiting: VecDeque<u8>,
+    waiting: Waiting,
     lost: bool,
+}
+
+/// What has arrived and libosdp has not read.
+enum Waiting {
+    /// For a panel.
+    Answers(Answers),
+    /// For a reader, as it came.
+    Commands(VecDeque<u8>),
 }
 
 /// What libosdp holds of a line. It never frees it, so it holds no more than a weak reference.
@@ -35,10 +44,20 @@ struct Tap {
 }
 
 impl Line {
-    /// A line on a stream that does not block.
+    /// The panel's end, on a stream that does not block.
     #[must_use]
-    pub fn new(stream: Box<dyn Stream>) -> Self {
-        Self { shared: Arc::new(Mutex::new(Ends { stream, waiting: VecDeque::new(), lost: false })) }
+    pub fn panel(stream: Box<dyn Stream>) -> Self {
+        Self::new(stream, Waiting::Answers(Answers::default()))
+    }
+
+    /// A simulated reader's end, on a stream that does not block.
+    #[must_use]
+    pub fn reader(stream: Box<dyn Stream>) -> Self {
+        Self::new(stream, Waiting::Commands(VecDeque::new()))
+    }
+
+    fn new(stream: Box<dyn Stream>, waiting: Waiting) -> Self {
+        Self { shared: Arc::new(Mutex::new(Ends { stream, waiting, lost: false })) }
     }
 
     /// libosdp's side.
@@ -56,9 +75,7 @@ impl Line {
             match ends.stream.read(&mut bytes) {
                 Ok(0) => ends.lost = true,
                 Ok(count) => {
-                    ends.waiting.extend(&bytes[..count]);
-                    let excess = ends.waiting.len().saturating_sub(WAITING_MAX);
-                    ends.waiting.drain(..excess);
+                    ends.waiting.arrive(&bytes[..count]);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -75,6 +92,19 @@ impl Line {
     }
 }
 
+impl Waiting {
+    fn arrive(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Answers(answers) => answers.arrive(bytes),
+            Self::Commands(waiting) => {
+                waiting.extend(bytes);
+                let excess = waiting.len().saturating_sub(WAITING_MAX);
+                waiting.drain(..excess);
+            }
+        }
+    }
+}
+
 impl Channel for Tap {
     fn get_id(&self) -> i32 {
         0
@@ -83,13 +113,18 @@ impl Channel for Tap {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, ChannelError> {
         let shared = self.shared.upgrade().ok_or(ChannelError::TransportError)?;
         let mut ends = lock(&shared);
-        let count = ends.waiting.read(buf)?;
-        Ok(count)
+        Ok(match &mut ends.waiting {
+            Waiting::Answers(answers) => answers.read(buf),
+            Waiting::Commands(bytes) => bytes.read(buf)?,
+        })
     }
 
     fn write(&mut self, buf: &[u8]) -> Result<usize, ChannelError> {
         let shared = self.shared.upgrade().ok_or(ChannelError::TransportError)?;
         let mut ends = lock(&shared);
+        if let Waiting::Answers(answers) = &mut ends.waiting {
+            answers.ask();
+        }
         let written = ends.stream.write(buf);
         ends.lost |= written.as_ref().is_err_and(|error| {
             !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted)
@@ -99,7 +134,10 @@ impl Channel for Tap {
 
     fn flush(&mut self) -> Result<(), ChannelError> {
         if let Some(shared) = self.shared.upgrade() {
-            lock(&shared).waiting.clear();
+            match &mut lock(&shared).waiting {
+                Waiting::Answers(answers) => answers.forget(),
+                Waiting::Commands(bytes) => bytes.clear(),
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::line::Line;
 use super::{Desk, Key, Settings, clock, srand};
+
 use crate::codec::{self, Bits, Format};
 use crate::{Card, Cause, Error, ErrorKind, Report, Signal, Status};
 
@@ -203,6 +204,7 @@ impl Panel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::osdp::answers::packet;
     use crate::sim;
 
     fn settings() -> Settings {
@@ -237,7 +239,7 @@ mod tests {
     fn a_silent_reader_is_offline_and_is_tried_again_within_seconds() {
         clock::fix(1_000_000);
         let (ours, theirs) = sim::line();
-        let mut panel = Panel::new(Line::new(Box::new(ours)), key(), &settings()).expect("a panel");
+        let mut panel = Panel::new(Line::panel(Box::new(ours)), key(), &settings()).expect("a panel");
         let (reader, _handle) = sim::stepped(Box::new(theirs), 0, Some(key()));
         let mut reader = Some(reader);
         let status = run(&mut panel, &mut reader, 2000).expect("it comes up");
@@ -250,5 +252,46 @@ mod tests {
         run(&mut panel, &mut away, 60_000);
         let status = run(&mut panel, &mut reader, 16_000).expect("it comes back");
         assert!(status.online && status.secure, "{status:?}");
+    }
+
+    #[test]
+    fn somebody_on_the_wire_cannot_show_a_card() {
+        use std::io::{Read, Write};
+        // Every security block that a packet can carry, and none.
+        for block in
+            [&[][..], &[3, 0x11, 1], &[3, 0x12, 1], &[3, 0x13, 1], &[3, 0x14, 1], &[2, 0x15], &[2, 0x16]]
+        {
+            clock::fix(1_000_000);
+            let ((ours, mut near), (theirs, mut far)) = (sim::line(), sim::line());
+            let mut panel = Panel::new(Line::panel(Box::new(ours)), key(), &settings()).expect("a panel");
+            let (mut reader, handle) = sim::stepped(Box::new(theirs), 0, Some(key()));
+            let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
+            let mut injected = 0;
+            for step in 0..1000 {
+                assert!(panel.fill() && reader.step());
+                panel.step(&sender);
+                clock::skip(5);
+                let mut bytes = [0; 512];
+                if let Ok(count) = near.read(&mut bytes) {
+                    let sent = &bytes[..count];
+                    let start = sent.iter().position(|byte| *byte == 0x53).expect("a command");
+                    // By then there are polls only, and the forged card comes in the place of the answer to one.
+                    if handle.secure() && step > 300 && injected < 20 {
+                        let card = [0, 0, 26, 0, 0xde, 0xad, 0xbe, 0xc0];
+                        near.write_all(&packet(sent[start + 4], block, 0x50, &card)).expect("written");
+                        injected += 1;
+                    } else {
+                        far.write_all(sent).expect("written");
+                    }
+                }
+                if let Ok(count) = far.read(&mut bytes) {
+                    near.write_all(&bytes[..count]).expect("written");
+                }
+                while let Ok(report) = receiver.try_recv() {
+                    assert!(!matches!(report, Ok(Report::Card(_))), "a forged card with block {block:02x?}");
+                }
+            }
+            assert!(injected > 0, "the channel never stood");
+        }
     }
 }

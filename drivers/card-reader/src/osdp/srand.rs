@@ -9,8 +9,13 @@ pub(super) fn reseed() {
     if rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()) != Ok(seed.len()) {
         seed = super::clock::now().to_ne_bytes()[..4].try_into().unwrap_or_default();
     }
+    seed_with(u32::from_ne_bytes(seed));
+}
+
+/// Seeds with a known number, so that a fuzzer's run can be repeated. Only for processes that have no reader.
+pub fn seed_with(seed: u32) {
     // SAFETY: no pointers; glibc and musl guard the state with a lock.
-    unsafe { libc::srand(u32::from_ne_bytes(seed)) };
+    unsafe { libc::srand(seed) };
 }
 
 #[cfg(test)]
