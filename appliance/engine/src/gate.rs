@@ -1,10 +1,10 @@
 //! The gate decides who may pass: one lane's turnstile, from a grant to the passage that uses it. It knows no
 //! GPIO, no clock and no network.
 //!
-//! It deliberately never drives a turnstile's stop input: that would lock the exit as well, and with an unlock
-//! input it means "always free" to common controllers. Exits need no credential: the controller's own setting
-//! releases them, or the gate does, or a button, in every mode. The fire release is wired in hardware: here it is
-//! only observed, and while it lasts no line is driven at all.
+//! It deliberately never drives a turnstile's stop input: that would lock the exit as well, and with an
+//! unlock input it means "always free" to common controllers. Exits need no credential: the controller's own
+//! setting releases them, or the gate does, or a button, in every mode. The fire release is wired in
+//! hardware: here it is only observed, and while it lasts no line is driven at all.
 
 pub mod floor;
 mod lines;
@@ -36,8 +36,8 @@ pub use settings::Settings;
 
 pub use crate::message::Edges;
 
-/// Longest activation of an unlock line there can be: common controllers take 2 s and more as "hold open", and
-/// close without any safety when such a contact ends.
+/// Longest activation of an unlock line there can be: common controllers take 2 s and more as "hold open",
+/// and close without any safety when such a contact ends.
 pub const UNLOCK_MAX: Millis = Millis(1_900);
 /// Shortest pulse that controllers promise to see is 100 ms, the ideal one of their manuals.
 pub const UNLOCK_MIN: Millis = Millis(100);
@@ -72,7 +72,8 @@ pub const HELD_AFTER: Millis = Millis::from_seconds(20);
 pub const CROSSED_BEFORE: Millis = Millis::from_seconds(2);
 /// ... and at most so long after it.
 pub const CROSSED_AFTER: Millis = Millis::from_seconds(3);
-/// A passage's record is closed so long after it: by then the floor tracker has spoken, if it is there at all.
+/// A passage's record is closed so long after it: by then the floor tracker has spoken, if it is there at
+/// all.
 pub const RECORD_AFTER: Millis = Millis::from_seconds(6);
 /// An order may live for so long: it waits for a connection, not for another day.
 pub const ORDER_LIFE_MAX: Millis = Millis::from_seconds(600);
@@ -418,8 +419,8 @@ impl Gate {
         }
     }
 
-    /// Whether an exit can be released: also by a controller that says it is not ready, for what a broken wire is
-    /// worth, but not when the fire alarm has released it.
+    /// Whether an exit can be released: also by a controller that says it is not ready, for what a broken
+    /// wire is worth, but not when the fire alarm has released it.
     fn can_release_exit(&self) -> bool {
         self.link != Link::Lost && self.lines.fire_alarm != Some(true)
     }

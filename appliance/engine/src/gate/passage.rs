@@ -1,5 +1,5 @@
-//! Passages and what is known of them: numbers, bounces, who came in late, who turned round, who followed whom, and
-//! how many people the floor tracker saw cross.
+//! Passages and what is known of them: numbers, bounces, who came in late, who turned round, who followed
+//! whom, and how many people the floor tracker saw cross.
 //!
 //! A passage is reported when its contact says so; its record follows when all that belongs to it must have
 //! arrived.

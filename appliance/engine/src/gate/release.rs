@@ -1,10 +1,10 @@
-//! One unlock output: how a wish to let somebody pass becomes activations of a line, each far shorter than what a
-//! controller would take for "hold open".
+//! One unlock output: how a wish to let somebody pass becomes activations of a line, each far shorter than
+//! what a controller would take for "hold open".
 //!
-//! Under pulse control an activation is an authorisation that the controller keeps until it is used or until its own
-//! waiting time ends. Some controllers add them up, so there is never a second one while the first may still be
-//! unused. Under level control the direction is open exactly as long as the line is active; a wish that lasts longer
-//! is a row of activations, with a gap that the controller sees.
+//! Under pulse control an activation is an authorisation that the controller keeps until it is used or until
+//! its own waiting time ends. Some controllers add them up, so there is never a second one while the first
+//! may still be unused. Under level control the direction is open exactly as long as the line is active; a
+//! wish that lasts longer is a row of activations, with a gap that the controller sees.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,8 @@ pub enum Control {
     /// A pulse opens for one passage ("pulse control"). Every controller knows it.
     #[default]
     Pulse,
-    /// Open while the line is active ("potential control"). Only for controllers whose manual says so: under it a
-    /// gate may close as soon as the line does, guarded by nothing but its own sensors.
+    /// Open while the line is active ("potential control"). Only for controllers whose manual says so: under
+    /// it a gate may close as soon as the line does, guarded by nothing but its own sensors.
     Level,
 }
 
@@ -68,8 +68,8 @@ impl Release {
         }
     }
 
-    /// Somebody asks, and gets an activation of their own at once, whatever may be stored: for exits, where one too
-    /// many harms nobody.
+    /// Somebody asks, and gets an activation of their own at once, whatever may be stored: for exits, where
+    /// one too many harms nobody.
     pub(super) fn ask(&mut self, now: Instant) {
         self.wanted = true;
         if self.since.is_none() {

@@ -20,8 +20,8 @@ pub struct Settings {
     /// How the controller reads its unlock inputs.
     #[serde(default)]
     pub control: Control,
-    /// The controller's own waiting time, milliseconds: how long it keeps an authorisation that nobody uses. When
-    /// less is set here than there, a slow shopper's second pulse may let two pass.
+    /// The controller's own waiting time, milliseconds: how long it keeps an authorisation that nobody uses.
+    /// When less is set here than there, a slow shopper's second pulse may let two pass.
     #[serde(default = "controller_waiting")]
     pub controller_waiting: Millis,
     /// How the entry operates at first.

@@ -1,5 +1,5 @@
-//! Tables for the gate, and its safety rules checked over every short sequence of inputs, over long random ones,
-//! and against gates that are broken on purpose.
+//! Tables for the gate, and its safety rules checked over every short sequence of inputs, over long random
+//! ones, and against gates that are broken on purpose.
 
 mod exhaustive;
 mod floor;

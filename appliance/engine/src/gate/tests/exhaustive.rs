@@ -1,6 +1,6 @@
-//! Every sequence of inputs up to a depth, from several beginnings. States that will behave alike (the same but for
-//! the time of day) are explored once, so that the depth grows with what the lane can remember, not with the number
-//! of sequences.
+//! Every sequence of inputs up to a depth, from several beginnings. States that will behave alike (the same
+//! but for the time of day) are explored once, so that the depth grows with what the lane can remember, not
+//! with the number of sequences.
 
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;

@@ -1,5 +1,5 @@
-//! The oracle: every input goes through it to a gate, and every command is held against the rules of the design
-//! ("Safety of the gate") by a model that is kept apart from the gate's own state.
+//! The oracle: every input goes through it to a gate, and every command is held against the rules of the
+//! design ("Safety of the gate") by a model that is kept apart from the gate's own state.
 //!
 //! It is shared with the campaign in `benches/gate_walks.rs` and names its types from the crate's root.
 
@@ -86,6 +86,9 @@ pub struct Bench<S = Gate> {
     pub model: Model,
     /// What the last input returned.
     pub out: Vec<Command>,
+    /// How many inputs there were, and incidents.
+    pub inputs: u64,
+    pub incidents: u64,
 }
 
 /// What the world outside knows: the levels it set, what it was promised, what it was told.
@@ -213,7 +216,7 @@ impl<S: Subject> Bench<S> {
             numbered: 0,
             records: Vec::new(),
         };
-        Self { gate, now: START, model, out: Vec::new() }
+        Self { gate, now: START, model, out: Vec::new(), inputs: 0, incidents: 0 }
     }
 
     pub fn opened(mut self) -> Self {
@@ -268,6 +271,9 @@ impl<S: Subject> Bench<S> {
         asked.refused = refusal.is_some();
         self.out.clear();
         self.gate.handle(self.now, input, &mut self.out);
+        let incident = |command: &&Command| matches!(command, Command::Report(GateFact::Incident { .. }));
+        self.incidents += self.out.iter().filter(incident).count() as u64;
+        self.inputs += 1;
         self.model.judge(self.now, asked, &self.out);
         self.check_levels();
     }

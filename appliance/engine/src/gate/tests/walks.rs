@@ -30,10 +30,27 @@ impl Random {
 pub struct Count {
     pub walks: u64,
     pub steps: u64,
+    /// What the gate was told in all, ticks included.
+    pub inputs: u64,
     pub entries: u64,
     pub exits: u64,
     pub unlocks: u64,
     pub denials: u64,
+    pub incidents: u64,
+}
+
+impl Count {
+    pub fn add(&mut self, other: Self) {
+        let Self { walks, steps, inputs, entries, exits, unlocks, denials, incidents } = self;
+        *walks += other.walks;
+        *steps += other.steps;
+        *inputs += other.inputs;
+        *entries += other.entries;
+        *exits += other.exits;
+        *unlocks += other.unlocks;
+        *denials += other.denials;
+        *incidents += other.incidents;
+    }
 }
 
 const MODES: [GateMode; 5] =
@@ -156,12 +173,16 @@ pub fn walk<S: Subject>(seed: u64, steps: u64, subject: impl Fn(&Settings) -> S,
         }
     }
     let view = bench.gate.view();
-    count.walks += 1;
-    count.steps += steps;
-    count.entries += view.entries;
-    count.exits += view.exits;
-    count.unlocks += view.unlocks;
-    count.denials += view.denials;
+    count.add(Count {
+        walks: 1,
+        steps,
+        inputs: bench.inputs,
+        entries: view.entries,
+        exits: view.exits,
+        unlocks: view.unlocks,
+        denials: view.denials,
+        incidents: bench.incidents,
+    });
     bench.heal();
 }
 
