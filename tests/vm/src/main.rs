@@ -33,6 +33,9 @@ struct Arguments {
     /// How often the gate is killed in each way.
     #[arg(long, default_value_t = 5)]
     deaths: u32,
+    /// Runs what the last call built, without asking cargo.
+    #[arg(long)]
+    as_built: bool,
     /// The folder that kernel.sh filled.
     #[arg(long, default_value = ".cache/vm/kernel")]
     kernel: PathBuf,
@@ -48,51 +51,32 @@ struct Arguments {
 struct Program {
     /// Its path there.
     path: &'static str,
-    /// What cargo is asked for.
-    cargo: &'static [&'static str],
-    /// The target's name in what cargo answers.
+    /// The package that has it.
+    package: &'static str,
+    /// The target's name: a program, or a test.
     target: &'static str,
-    /// The steps that need it; an empty name is every step.
+    /// The steps that need it; none: every step.
     needed_by: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 6] = [
-    Program {
-        path: "init",
-        cargo: &["build", "-p", "vm", "--bin", "vm-guest"],
-        target: "vm-guest",
-        needed_by: &[""],
-    },
-    Program {
-        path: "bin/gated",
-        cargo: &["build", "-p", "gated", "--bin", "gated"],
-        target: "gated",
-        needed_by: &["lane", "death", "latency"],
-    },
-    Program {
-        path: "bin/gate-failsafe",
-        cargo: &["build", "-p", "gate-failsafe", "--bin", "gate-failsafe"],
-        target: "gate-failsafe",
-        needed_by: &["lane", "death", "latency"],
-    },
-    Program {
-        path: "tests/turnstile",
-        cargo: &["test", "-p", "turnstile", "--features", "gpiosim", "--test", "kernel", "--no-run"],
-        target: "kernel",
-        needed_by: &["turnstile"],
-    },
+/// The steps that run the gate service.
+const GATE: &[&str] = &["lane", "death", "latency"];
+
+const BINS: [Program; 3] = [
+    Program { path: "init", package: "vm", target: "vm-guest", needed_by: &[] },
+    Program { path: "bin/gated", package: "gated", target: "gated", needed_by: GATE },
+    Program { path: "bin/gate-failsafe", package: "gate-failsafe", target: "gate-failsafe", needed_by: GATE },
+];
+
+const TESTS: [Program; 3] = [
+    Program { path: "tests/turnstile", package: "turnstile", target: "kernel", needed_by: &["turnstile"] },
     Program {
         path: "tests/qr-scanner",
-        cargo: &["test", "-p", "qr-scanner", "--test", "devices", "--no-run"],
+        package: "qr-scanner",
         target: "devices",
         needed_by: &["qr-scanner"],
     },
-    Program {
-        path: "tests/camera",
-        cargo: &["test", "-p", "camera", "--test", "v4l2", "--no-run"],
-        target: "v4l2",
-        needed_by: &["camera"],
-    },
+    Program { path: "tests/camera", package: "camera", target: "v4l2", needed_by: &["camera"] },
 ];
 
 fn main() -> ExitCode {
@@ -123,8 +107,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
     );
     std::fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    // Two runs would take each other's files away.
+    let lock = File::create(arguments.out.join("lock")).context("cannot make the lock")?;
+    ensure!(
+        lock.try_lock().is_ok(),
+        "another run uses {}; give this one its own with --out",
+        arguments.out.display()
+    );
     let began = Instant::now();
-    let programs = build(&steps)?;
+    let programs = build(&steps, &arguments.out.join("programs.json"), arguments.as_built)?;
     let archive = arguments.out.join("initramfs.cpio");
     let size = pack(&archive, &arguments.kernel, &programs, &steps)?;
     say(&format!("built in {:.0} s, root file system {} MB", began.elapsed().as_secs_f64(), size >> 20));
@@ -148,6 +139,7 @@ fn steps(arguments: &Arguments) -> Vec<Step> {
         ("turnstile", [&["/tests/turnstile"], &suite[..]].concat(), &[][..], 120),
         ("qr-scanner", [&["/tests/qr-scanner"], &suite[..]].concat(), &[], 180),
         ("camera", [&["/tests/camera"], &suite[..]].concat(), &camera, 120),
+        ("camera-pulled", vec!["/init", "camera-pulled"], &[], 90),
         ("floor", vec!["/init", "floor"], &[], 60),
         ("lane", vec!["/init", "lane"], &[], 180),
         ("death", vec!["/init", "death", &deaths], &[], death),
@@ -178,35 +170,62 @@ struct Target {
     name: String,
 }
 
-/// Builds what the steps need; path in the machine to path here.
-fn build(steps: &[Step]) -> Result<BTreeMap<&'static str, PathBuf>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut built = BTreeMap::new();
-    let needed = |program: &&Program| {
-        program.needed_by.iter().any(|need| need.is_empty() || steps.iter().any(|step| step.name == *need))
-    };
-    for program in PROGRAMS.iter().filter(needed) {
-        let output = Command::new(&cargo)
-            .args(program.cargo)
-            .args(["--quiet", "--message-format=json-render-diagnostics"])
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot start cargo")?;
-        ensure!(output.status.success(), "cargo {} failed", program.cargo.join(" "));
-        let messages = String::from_utf8(output.stdout).context("cargo's answer is not UTF-8")?;
-        let executable = messages
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-            .filter(|message| message.target.as_ref().is_some_and(|target| target.name == program.target))
-            .find_map(|message| message.executable);
-        let executable = executable.with_context(|| format!("cargo built no {}", program.target))?;
-        built.insert(program.path, executable);
+/// Builds what the steps need; path in the machine to path here. `known` keeps what was built, for the next call.
+fn build(steps: &[Step], known: &Path, as_built: bool) -> Result<BTreeMap<String, PathBuf>> {
+    if as_built {
+        let built = std::fs::read(known).with_context(|| format!("cannot read {}", known.display()))?;
+        return serde_json::from_slice(&built).with_context(|| format!("{} is not valid", known.display()));
     }
+    let mut built = BTreeMap::new();
+    for (call, target, programs) in
+        [(&["build"][..], "--bin", BINS), (&["test", "--no-run"], "--test", TESTS)]
+    {
+        let needed: Vec<&Program> = programs
+            .iter()
+            .filter(|program| {
+                let needed_by = program.needed_by;
+                needed_by.is_empty() || steps.iter().any(|step| needed_by.contains(&step.name.as_str()))
+            })
+            .collect();
+        if needed.is_empty() {
+            continue;
+        }
+        let mut arguments = call.to_vec();
+        for program in &needed {
+            arguments.extend(["-p", program.package, target, program.target]);
+        }
+        if needed.iter().any(|program| program.package == "turnstile") {
+            arguments.extend(["--features", "turnstile/gpiosim"]);
+        }
+        let messages = cargo(&arguments)?;
+        for program in needed {
+            let executable = messages
+                .iter()
+                .filter(|message| message.target.as_ref().is_some_and(|target| target.name == program.target))
+                .find_map(|message| message.executable.clone());
+            let executable = executable.with_context(|| format!("cargo built no {}", program.target))?;
+            built.insert(program.path.to_owned(), executable);
+        }
+    }
+    std::fs::write(known, serde_json::to_vec(&built)?)
+        .with_context(|| format!("cannot write {}", known.display()))?;
     Ok(built)
 }
 
+fn cargo(arguments: &[&str]) -> Result<Vec<Message>> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(arguments)
+        .args(["--quiet", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    ensure!(output.status.success(), "cargo {} failed", arguments.join(" "));
+    let messages = String::from_utf8(output.stdout).context("cargo's answer is not UTF-8")?;
+    Ok(messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
 /// Writes the machine's root file system; returns its size in bytes.
-fn pack(to: &Path, kernel: &Path, programs: &BTreeMap<&'static str, PathBuf>, steps: &[Step]) -> Result<u64> {
+fn pack(to: &Path, kernel: &Path, programs: &BTreeMap<String, PathBuf>, steps: &[Step]) -> Result<u64> {
     let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
     let mut archive = Initramfs::new(BufWriter::new(file));
     for folder in ["dev", "proc", "sys", "tmp", "run", "etc/stile", "var/lib/stile"] {

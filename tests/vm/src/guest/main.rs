@@ -1,5 +1,6 @@
 //! What runs inside the virtual machine: the first process (`init`), and one step a call otherwise.
 
+mod camera;
 mod death;
 mod figure;
 mod floor;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ["echo"] => floor::echo(),
         ["in-cgroup", cgroup, program, ref arguments @ ..] => gate::in_cgroup(cgroup, program, arguments),
         ["floor"] => floor::run(),
+        ["camera-pulled"] => camera::run(),
         ["lane"] => lane::run(),
         ["death", times] => times.parse().map_err(anyhow::Error::from).and_then(death::run),
         ["latency", entries] => entries.parse().map_err(anyhow::Error::from).and_then(latency::run),
