@@ -51,8 +51,8 @@ pub const REPLAY_MEMORY_WALLET: Millis = Millis::from_seconds(120);
 pub const REPLAY_MAX: usize = 4096;
 /// Most tries with one wallet pass within [`RATE_SPAN`].
 pub const RATE_MAX: usize = 10;
-/// Most refused wallet passes and cards at one lane within [`RATE_SPAN`]: whoever guesses codes or cards has so
-/// many tries; shoppers with the apps are not held up.
+/// Most wallet passes and cards that look guessed at one lane within [`RATE_SPAN`]; after that the lane takes
+/// neither for a while. Shoppers with the app are not held up.
 pub const LANE_RATE_MAX: usize = 20;
 /// See [`RATE_MAX`].
 pub const RATE_SPAN: Millis = Millis::from_seconds(60);
@@ -304,8 +304,8 @@ impl Admission {
             self.lane_may_try(lane, now)?;
         }
         let judged = self.judge(now, clock_trusted, &pass);
-        if wallet && judged.is_err() {
-            self.count_refusal(lane, now);
+        if let (true, Err(reason)) = (wallet, &judged) {
+            self.count_refusal(lane, now, *reason);
         }
         judged
     }
@@ -324,8 +324,8 @@ impl Admission {
     ) -> Result<Admitted, DenyReason> {
         self.lane_may_try(lane, now)?;
         let judged = self.judge_card(now, clock_trusted, number);
-        if judged.is_err() {
-            self.count_refusal(lane, now);
+        if let Err(reason) = &judged {
+            self.count_refusal(lane, now, *reason);
         }
         judged
     }
@@ -540,7 +540,17 @@ impl Admission {
         if refused.len() >= LANE_RATE_MAX { Err(DenyReason::RateLimited) } else { Ok(()) }
     }
 
-    fn count_refusal(&mut self, lane: &LaneId, now: Instant) {
+    /// Counts what may have been a guess; who is early, late or inside has guessed nothing.
+    fn count_refusal(&mut self, lane: &LaneId, now: Instant, reason: DenyReason) {
+        let guessed = [
+            DenyReason::BadSignature,
+            DenyReason::UnknownIssuer,
+            DenyReason::OtherStore,
+            DenyReason::UnknownCard,
+        ];
+        if !guessed.contains(&reason) {
+            return;
+        }
         if let Some(refused) = self.refused.get_mut(lane) {
             if refused.len() < LANE_RATE_MAX {
                 refused.push(now);

@@ -30,10 +30,11 @@ pub struct Merged {
 }
 
 /// Used codes and until when to remember them.
-#[derive(Default)]
 pub(super) struct Seen {
     own: BTreeMap<Use, Instant>,
     foreign: BTreeMap<Use, Instant>,
+    /// Nothing is to be forgotten before this.
+    next: Instant,
 }
 
 /// The newest code of each member, by which codes are judged while the time is unknown.
@@ -64,7 +65,7 @@ impl Admission {
 impl Seen {
     pub fn remembering(memory: &[(MemberHandle, u64, u16, Instant)]) -> Self {
         let own = memory.iter().map(|(member, moment, nonce, until)| ((*member, *moment, *nonce), *until));
-        Self { own: own.take(REPLAY_MAX).collect(), foreign: BTreeMap::new() }
+        Self { own: own.take(REPLAY_MAX).collect(), foreign: BTreeMap::new(), next: Instant(0) }
     }
 
     pub fn memory(&self) -> Vec<(MemberHandle, u64, u16, Instant)> {
@@ -72,8 +73,13 @@ impl Seen {
     }
 
     pub fn forget(&mut self, earliest: Instant) {
+        if earliest < self.next {
+            return;
+        }
         self.own.retain(|_, until| *until > earliest);
         self.foreign.retain(|_, until| *until > earliest);
+        let left = self.own.values().chain(self.foreign.values());
+        self.next = left.min().copied().unwrap_or(Instant(u64::MAX));
     }
 
     pub fn contains(&self, key: &Use) -> bool {
@@ -91,6 +97,7 @@ impl Seen {
     }
 
     pub fn insert(&mut self, key: Use, until: Instant) {
+        self.next = self.next.min(until);
         self.own.insert(key, until);
     }
 
@@ -110,6 +117,7 @@ impl Seen {
             } else if self.foreign.len() >= FOREIGN_MAX {
                 merged.dropped += 1;
             } else {
+                self.next = self.next.min(until);
                 self.foreign.insert(key, until);
                 merged.learnt += 1;
                 merged.twice += usize::from(self.own.contains_key(&key));
