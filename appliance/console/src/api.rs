@@ -24,7 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::known::Change;
-use crate::{Shared, guard, metrics, model};
+use crate::{Shared, guard, metrics, model, phone};
 
 /// Largest request body; the largest honest one is some hundred bytes.
 const BODY_MAX: usize = 16 * 1024;
@@ -48,7 +48,8 @@ pub fn router(shared: Arc<Shared>) -> axum::Router {
         let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
         get(move || async move { (headers, text) })
     };
-    api.route("/", get(front))
+    api.merge(phone::pages())
+        .route("/", get(front))
         .route("/style.css", page("text/css; charset=utf-8", include_str!("page/style.css")))
         .route("/words.js", page("text/javascript; charset=utf-8", include_str!("page/words.js")))
         .route("/page.js", page("text/javascript; charset=utf-8", include_str!("page/page.js")))
@@ -73,6 +74,8 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(health))
         .routes(routes!(metrics_text))
         .routes(routes!(healthz))
+        .routes(routes!(phone::status))
+        .routes(routes!(phone::enrol))
         .routes(routes!(openapi))
 }
 
@@ -258,12 +261,12 @@ async fn openapi(axum::Extension(document): axum::Extension<Arc<str>>) -> impl I
     ([(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
-fn problem(status: StatusCode, field: Option<&str>, error: String) -> Response {
+pub(crate) fn problem(status: StatusCode, field: Option<&str>, error: String) -> Response {
     (status, Json(model::Problem { error, field: field.map(ToOwned::to_owned) })).into_response()
 }
 
 /// Reads a JSON body, and names the field that does not fit.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, model::Problem> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, model::Problem> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

@@ -14,6 +14,7 @@ mod guard;
 mod known;
 mod metrics;
 pub mod model;
+pub mod phone;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +58,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The manifest names an issuer key that is of no use.
+    #[error("phone page")]
+    Phone(#[source] phone::Error),
     /// The server broke.
     #[error("serve the console page")]
     Serve(#[source] std::io::Error),
@@ -73,6 +77,8 @@ pub(crate) struct Shared {
     stop: watch::Receiver<bool>,
     decisions_made: AtomicU64,
     wake: tokio::sync::Notify,
+    /// Gives out demonstration passes, where the manifest names an issuer key.
+    phone: Option<phone::Enrolment>,
 }
 
 /// A console that holds its address and is ready to run.
@@ -81,6 +87,7 @@ pub struct Console {
     address: SocketAddr,
     token: Option<String>,
     map: StoreMap,
+    phone: Option<phone::Enrolment>,
 }
 
 impl Console {
@@ -94,10 +101,12 @@ impl Console {
             Some(token) if token.len() < 16 => return Err(Error::WeakToken(token.len())),
             None | Some(_) => {}
         }
+        let phone =
+            settings.phone_issuer.as_deref().map(phone::Enrolment::load).transpose().map_err(Error::Phone)?;
         let wrap = |source| Error::Listen { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(wrap)?;
         let address = listener.local_addr().map_err(wrap)?;
-        Ok(Self { listener, address, token: settings.token.clone(), map })
+        Ok(Self { listener, address, token: settings.token.clone(), map, phone })
     }
 
     /// The address, with the port that was taken.
@@ -112,7 +121,9 @@ impl Console {
     /// The server broke.
     pub async fn run(self, bus: Bus, clock: Clock, stop: watch::Receiver<bool>) -> Result<(), Error> {
         tracing::info!(address = %self.address, "console listens");
-        let shared = Arc::new(Shared::new(self.map, bus, clock, self.address, self.token, stop.clone()));
+        let mut shared = Shared::new(self.map, bus, clock, self.address, self.token, stop.clone());
+        shared.phone = self.phone;
+        let shared = Arc::new(shared);
         let mut feed = Feed::new(&shared.bus);
         let mut closing = stop.clone();
         let server = axum::serve(self.listener, api::router(Arc::clone(&shared)))
@@ -169,6 +180,7 @@ impl Shared {
             token,
             stop,
             wake: tokio::sync::Notify::new(),
+            phone: None,
         }
     }
 
