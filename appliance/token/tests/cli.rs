@@ -85,7 +85,10 @@ impl Desk {
     }
 
     fn issue(&self, name: &str, more: &[&str]) {
-        let mut arguments = vec!["issue", "--issuer", "issuer.key", "--from", "2026-11-22", "--out", name];
+        let mut arguments = vec!["issue", "--issuer", "issuer.key", "--out", name];
+        if !more.contains(&"--from") {
+            arguments.extend(["--from", "2026-11-22"]);
+        }
         arguments.extend(more);
         self.good(&arguments);
     }
@@ -161,6 +164,24 @@ fn a_code_as_a_picture_and_in_the_terminal() {
 
     let text = desk.good(&["show", "kim.pass", "--at", AT]);
     assert_eq!(read_qr(&from_terminal(&text)), digits);
+}
+
+#[test]
+fn a_watched_pass_is_drawn_until_it_is_stopped() {
+    let desk = Desk::new();
+    desk.issue("kim.pass", &["--from", "now"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stile-token"))
+        .args(["show", "kim.pass", "--watch"])
+        .current_dir(desk.folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let text: String = lines.take(33).map(|line| line.unwrap() + "\n").collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let drawn = text.strip_prefix("\x1b[H").expect("drawn at the top of the screen");
+    assert_eq!(read_qr(&from_terminal(drawn)).len(), 455);
 }
 
 /// Half blocks back to modules of three pixels.
