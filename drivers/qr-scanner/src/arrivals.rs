@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
@@ -120,7 +120,9 @@ fn read(fd: &OwnedFd) -> io::Result<bool> {
             Ok(event) => {
                 read = true;
                 let name = event.file_name().map(|name| name.to_bytes());
-                arrived |= name.is_some_and(could_be_scanner);
+                // After an overflow it may have been anything.
+                let overflow = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+                arrived |= overflow || name.is_some_and(could_be_scanner);
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if read => return Ok(arrived),

@@ -27,6 +27,8 @@ pub struct Settings {
     pub select: Select,
     /// What ends a code.
     pub terminator: Terminator,
+    /// Shift means nothing on the row of digits: for a scanner set to a country that types digits with it.
+    pub digits_only: bool,
     /// Characters before each code.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub prefix: String,
@@ -46,6 +48,7 @@ impl Default for Settings {
         Self {
             select: Select::default(),
             terminator: Terminator::Either,
+            digits_only: false,
             prefix: String::new(),
             suffix: String::new(),
             aim: false,
@@ -94,7 +97,7 @@ pub fn open(settings: &Settings) -> Result<Device, Error> {
     };
     Ok(Device {
         events,
-        decoder: Decoder::new(settings.terminator, framing),
+        decoder: Decoder::new(settings.terminator, framing).digits_only(settings.digits_only),
         pending: None,
         last: Instant::now(),
     })

@@ -1,7 +1,8 @@
 //! Keys to text, for scanners that pose as a keyboard: the US layout, whatever the box's own layout is.
 //!
-//! Key numbers are those of the kernel's `input-event-codes.h`. Entry codes are digits alone, so a scanner set
-//! to another country's layout does no harm to them; other text wants a scanner set to US.
+//! Key numbers are those of the kernel's `input-event-codes.h`. Entry codes are digits alone, and those lie on the
+//! same keys everywhere; where a country types them with shift (France), `digits_only` takes the keys for what
+//! they are. Other text wants a scanner set to US.
 
 use std::time::Instant;
 
@@ -65,6 +66,7 @@ pub struct Decoder {
     /// Modifiers that are down: one bit each.
     held: u8,
     caps: bool,
+    digits_only: bool,
     /// Digits typed on the keypad while Alt is down.
     alt_code: Option<u16>,
 }
@@ -94,7 +96,13 @@ impl Decoder {
     pub fn new(terminator: Terminator, framing: Framing) -> Self {
         let gap_ends = framing.gap_ends || terminator == Terminator::Gap;
         let assembler = Assembler::new(Framing { gap_ends, ..framing });
-        Self { terminator, assembler, held: 0, caps: false, alt_code: None }
+        Self { terminator, assembler, held: 0, caps: false, digits_only: false, alt_code: None }
+    }
+
+    /// The same, but shift means nothing on the row of digits.
+    #[must_use]
+    pub fn digits_only(self, digits_only: bool) -> Self {
+        Self { digits_only, ..self }
     }
 
     /// Takes one event that arrived at `at`; [`Self::expire`] must have been called with that time before.
@@ -172,7 +180,7 @@ impl Decoder {
             return None;
         }
         let (plain, shifted) = characters(key)?;
-        let shift = self.held & SHIFT != 0;
+        let shift = self.held & SHIFT != 0 && !(self.digits_only && plain.is_ascii_digit());
         let upper = shift != (self.caps && plain.is_ascii_lowercase());
         let byte = if upper { shifted } else { plain };
         if self.held & CTRL == 0 {
@@ -350,6 +358,15 @@ mod tests {
         for (events, want) in table {
             assert_eq!(typed(&keys(events)), want, "{events}");
         }
+    }
+
+    #[test]
+    fn digits_may_come_with_shift() {
+        let events = keys("+shift 2 3 -shift 4 +shift 30 11 -shift 82 enter");
+        let decoder = || Decoder::new(Terminator::Either, Framing::default());
+        assert_eq!(codes(&mut decoder(), &events, Instant::now()), [Ok(b"!@3A)0".to_vec())]);
+        let mut digits = decoder().digits_only(true);
+        assert_eq!(codes(&mut digits, &events, Instant::now()), [Ok(b"123A00".to_vec())]);
     }
 
     #[test]

@@ -7,16 +7,31 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nusb::MaybeFuture;
+use nusb::transfer::{ControlOut, ControlType, Direction, Recipient};
 use qr_scanner::codec::report::{DESCRIPTOR, Layout};
 use qr_scanner::conformance::Bench;
 use qr_scanner::select::Select;
-use qr_scanner::{Error, Signal, hid, serial};
+use qr_scanner::{Error, ErrorKind, QrScanner, Signal, hid, serial};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-use crate::{pty, retry, uhid};
+use crate::{open, pty, retry, uhid};
+
+/// How a HID POS scanner is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The kernel's driver holds it.
+    Kernel,
+    /// It is taken from the kernel's driver.
+    Detach,
+    /// The kernel's driver is told to leave it, before it is opened.
+    Undriven,
+}
 
 /// The vendor id that the Linux Foundation lends to gadgets.
 const VENDOR: u16 = 0x1d6b;
+const PRODUCT_HID: u16 = 0x8c04;
+const PRODUCT_ACM: u16 = 0x8c06;
 const GADGETS: &str = "/sys/kernel/config/usb_gadget";
 /// Time for the kernel to make or remove a device node.
 const NODE: Duration = Duration::from_secs(10);
@@ -32,10 +47,8 @@ struct Gadget {
 
 impl Gadget {
     fn new(name: &str, product: u16, function: &'static str, settings: &[(&str, &[u8])]) -> io::Result<Self> {
-        let mut controllers = fs::read_dir("/sys/class/udc")?.flatten();
-        let controller = controllers.next().ok_or(io::ErrorKind::NotFound)?.file_name();
+        let controller = free_controller()?;
         let folder = Path::new(GADGETS).join(format!("stile-{name}"));
-        let controller = controller.to_string_lossy().into_owned();
         let gadget = Self { folder, function, controller };
         for folder in ["", "strings/0x409", "configs/c.1"] {
             fs::create_dir_all(gadget.at(folder))?;
@@ -85,6 +98,15 @@ impl Drop for Gadget {
     }
 }
 
+fn free_controller() -> io::Result<String> {
+    let gadgets = fs::read_dir(GADGETS)?.flatten();
+    let taken: Vec<String> =
+        gadgets.filter_map(|gadget| fs::read_to_string(gadget.path().join("UDC")).ok()).collect();
+    let all = fs::read_dir("/sys/class/udc")?.flatten();
+    let mut names = all.filter_map(|controller| controller.file_name().into_string().ok());
+    names.find(|name| taken.iter().all(|taken| taken.trim() != name)).ok_or(io::ErrorKind::NotFound.into())
+}
+
 fn open_port(path: &Path) -> io::Result<File> {
     let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32;
     let began = Instant::now();
@@ -100,21 +122,47 @@ fn select(name: &str, product: u16) -> Select {
     Select { vendor: Some(VENDOR), product: Some(product), serial: Some(name.into()), ..Select::default() }
 }
 
+/// Where the host has it: `1-1`.
+fn host_port(name: &str) -> Option<String> {
+    let devices = fs::read_dir("/sys/bus/usb/devices").ok()?.flatten();
+    let mut ports = devices.filter(|device| {
+        fs::read_to_string(device.path().join("serial")).is_ok_and(|serial| serial.trim() == name)
+    });
+    ports.next()?.file_name().into_string().ok()
+}
+
+fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Some(found) => return Ok(found),
+            None if began.elapsed() > NODE => return Err(io::Error::new(io::ErrorKind::TimedOut, what)),
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
 /// A HID POS scanner.
 pub struct HidPos {
     port: Option<File>,
     gadget: Gadget,
+    name: &'static str,
+    way: Way,
     layout: Layout,
     settings: hid::Settings,
 }
 
 impl HidPos {
-    pub fn new(name: &str, product: u16, detach: bool) -> io::Result<Self> {
-        let functions: [(&str, &[u8]); 2] = [("report_length", b"64"), ("report_desc", DESCRIPTOR)];
-        let gadget = Gadget::new(name, product, "hid.pos", &functions)?;
+    /// With an endpoint for output reports, or with the control pipe only.
+    pub fn new(name: &'static str, way: Way, output: bool) -> io::Result<Self> {
+        let no_output: &[u8] = if output { b"0" } else { b"1" };
+        let functions: [(&str, &[u8]); 3] =
+            [("report_length", b"64"), ("report_desc", DESCRIPTOR), ("no_out_endpoint", no_output)];
+        let gadget = Gadget::new(name, PRODUCT_HID, "hid.pos", &functions)?;
         let layout = Layout::parse(DESCRIPTOR).expect("the common descriptor is a scanner's");
-        let settings = hid::Settings { select: select(name, product), detach, ..Default::default() };
-        let mut bench = Self { port: None, gadget, layout, settings };
+        let select = select(name, PRODUCT_HID);
+        let settings = hid::Settings { select, detach: way == Way::Detach, ..Default::default() };
+        let mut bench = Self { port: None, gadget, name, way, layout, settings };
         bench.connect()?;
         Ok(bench)
     }
@@ -122,6 +170,13 @@ impl HidPos {
     fn connect(&mut self) -> io::Result<()> {
         self.gadget.plug()?;
         self.port = Some(open_port(&self.gadget.port("dev", "hidg")?)?);
+        if self.way == Way::Undriven {
+            let port = wait("the host to see the scanner", || host_port(self.name))?;
+            let interface = format!("{port}:1.0");
+            let driver = Path::new("/sys/bus/usb/drivers/usbhid");
+            wait("the host's driver", || driver.join(&interface).exists().then_some(()))?;
+            fs::write(driver.join("unbind"), &interface)?;
+        }
         Ok(())
     }
 
@@ -181,9 +236,9 @@ pub struct Acm {
 }
 
 impl Acm {
-    pub fn new(product: u16) -> io::Result<Self> {
-        let gadget = Gadget::new("acm", product, "acm.line", &[])?;
-        let settings = pty::settings(select("acm", product));
+    pub fn new() -> io::Result<Self> {
+        let gadget = Gadget::new("acm", PRODUCT_ACM, "acm.line", &[])?;
+        let settings = pty::settings(select("acm", PRODUCT_ACM));
         let mut bench = Self { line: None, gadget, settings };
         bench.connect()?;
         Ok(bench)
@@ -236,4 +291,69 @@ impl Bench for Acm {
     fn tells_aim(&self) -> bool {
         true
     }
+}
+
+/// A scanner whose endpoint is halted when it is opened: the host clears it and reads on.
+pub async fn a_stall_is_cleared(bench: &mut HidPos) {
+    const SET_FEATURE: u8 = 3;
+    const ENDPOINT_HALT: u16 = 0;
+    let port = host_port(bench.name).expect("it is plugged in");
+    for round in 0..3 {
+        let mut devices = nusb::list_devices().wait().expect("devices");
+        let found = devices.find(|device| device.sysfs_path().ends_with(&port)).expect("the scanner");
+        let device = found.open().wait().expect("usbfs");
+        let interface = device.detach_and_claim_interface(0).wait().expect("its interface");
+        let endpoints = interface.descriptor().expect("a descriptor");
+        let input = endpoints.endpoints().find(|endpoint| endpoint.direction() == Direction::In);
+        let halt = ControlOut {
+            control_type: ControlType::Standard,
+            recipient: Recipient::Endpoint,
+            request: SET_FEATURE,
+            value: ENDPOINT_HALT,
+            index: input.expect("an endpoint").address().into(),
+            data: &[],
+        };
+        interface.control_out(halt, NODE).wait().expect("the endpoint is halted");
+        drop((interface, device));
+        let mut scanner = open(bench).await;
+        let text = format!("after stall {round}");
+        let ((), scan) = tokio::join!(bench.show(text.as_bytes()), scanner.next_scan());
+        assert_eq!(scan.expect("a code").text, text.as_bytes());
+    }
+}
+
+/// Two scanners with the same ids: by their ports each code comes to its own lane; by their ids alone neither is
+/// opened.
+pub async fn like_scanners_keep_their_lanes(left: &mut HidPos, right: &mut HidPos) {
+    for bench in [&mut *left, &mut *right] {
+        let port = wait("the host to see the scanner", || host_port(bench.name)).expect("a port");
+        bench.settings.select = Select { usb_port: Some(port), ..Select::default() };
+    }
+    let (mut left_scanner, mut right_scanner) = (open(left).await, open(right).await);
+    for _ in 0..3 {
+        let ((), (), left_scan, right_scan) = tokio::join!(
+            left.show(b"left"),
+            right.show(b"right"),
+            left_scanner.next_scan(),
+            right_scanner.next_scan()
+        );
+        assert_eq!(left_scan.expect("a code").text, b"left");
+        assert_eq!(right_scan.expect("a code").text, b"right");
+    }
+    let by_ids = Select { vendor: Some(VENDOR), product: Some(PRODUCT_HID), ..Select::default() };
+    for (select, detach) in [(by_ids.clone(), false), (by_ids, true), (Select::default(), false)] {
+        let error = hid::open(&hid::Settings { select, detach, ..Default::default() }).expect_err("neither");
+        assert_eq!(error.kind(), ErrorKind::Ambiguous);
+    }
+    // The one that is gone does not make the other one its lane's.
+    right.unplug().await;
+    drop(right_scanner);
+    let gone = async {
+        while right.open().err().map(|error| error.kind()) != Some(ErrorKind::NotFound) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(NODE, gone).await.expect("the right lane has no scanner");
+    let ((), scan) = tokio::join!(left.show(b"still left"), left_scanner.next_scan());
+    assert_eq!(scan.expect("a code").text, b"still left");
 }

@@ -9,9 +9,12 @@ mod uinput;
 
 use std::time::{Duration, Instant};
 
+use qr_scanner::codec::report::DESCRIPTOR;
 use qr_scanner::conformance::{self, Bench};
 use qr_scanner::sim::{Sim, SimHandle};
 use qr_scanner::{QrScanner, arrivals};
+
+use crate::gadget::Way;
 
 /// Codes of one latency figure.
 const CODES: usize = 100;
@@ -40,16 +43,26 @@ async fn keyboard_over_uinput() {
 
 #[tokio::test]
 async fn hidraw_over_uhid() {
-    let Some(mut bench) = there(uhid::Uhid::new(), "uhid") else { return };
+    let Some(mut bench) = there(uhid::Uhid::new("U1", DESCRIPTOR), "uhid") else { return };
     conformance::check(&mut bench).await;
     arrival_is_told(&mut bench).await;
     measure("hidraw over uhid", &mut bench).await;
 }
 
 #[tokio::test]
+async fn features_and_triggers_are_written() {
+    let Some(mut bench) = there(uhid::Uhid::new("U2", uhid::BEEPS_BY_FEATURE), "uhid") else { return };
+    uhid::a_feature_is_a_beep(&mut bench).await;
+    let Some(mut bench) = there(uhid::Uhid::new("U3", DESCRIPTOR), "uhid") else { return };
+    uhid::the_trigger_is_pulled(&mut bench).await;
+}
+
+#[tokio::test]
 async fn hidraw_over_usb() {
     let _turn = gadget::CONTROLLER.lock().await;
-    let Some(mut bench) = there(gadget::HidPos::new("hidraw", 0x8c04, false), "USB gadget") else { return };
+    let Some(mut bench) = there(gadget::HidPos::new("hidraw", Way::Kernel, true), "USB gadget") else {
+        return;
+    };
     conformance::check(&mut bench).await;
     arrival_is_told(&mut bench).await;
     measure("hidraw over USB", &mut bench).await;
@@ -58,15 +71,36 @@ async fn hidraw_over_usb() {
 #[tokio::test]
 async fn usbfs_over_usb() {
     let _turn = gadget::CONTROLLER.lock().await;
-    let Some(mut bench) = there(gadget::HidPos::new("usbfs", 0x8c05, true), "USB gadget") else { return };
+    let Some(mut bench) = there(gadget::HidPos::new("usbfs", Way::Detach, true), "USB gadget") else {
+        return;
+    };
     conformance::check(&mut bench).await;
     measure("usbfs over USB", &mut bench).await;
+    gadget::a_stall_is_cleared(&mut bench).await;
+}
+
+#[tokio::test]
+async fn usbfs_where_no_driver_is() {
+    let _turn = gadget::CONTROLLER.lock().await;
+    let bench = gadget::HidPos::new("undriven", Way::Undriven, false);
+    let Some(mut bench) = there(bench, "USB gadget") else { return };
+    conformance::check(&mut bench).await;
+}
+
+#[tokio::test]
+async fn two_like_scanners() {
+    let _turn = gadget::CONTROLLER.lock().await;
+    let left = gadget::HidPos::new("left", Way::Kernel, true);
+    let Some(mut left) = there(left, "USB gadget") else { return };
+    let right = gadget::HidPos::new("right", Way::Kernel, true);
+    let Some(mut right) = there(right, "second USB controller") else { return };
+    gadget::like_scanners_keep_their_lanes(&mut left, &mut right).await;
 }
 
 #[tokio::test]
 async fn serial_over_usb() {
     let _turn = gadget::CONTROLLER.lock().await;
-    let Some(mut bench) = there(gadget::Acm::new(0x8c06), "USB gadget") else { return };
+    let Some(mut bench) = there(gadget::Acm::new(), "USB gadget") else { return };
     conformance::check(&mut bench).await;
     arrival_is_told(&mut bench).await;
     measure("serial over USB", &mut bench).await;
@@ -78,7 +112,8 @@ fn there<B>(bench: std::io::Result<B>, what: &str) -> Option<B> {
         Ok(bench) => Some(bench),
         Err(error) if std::env::var_os("STILE_VM").is_some() => panic!("no {what}: {error}"),
         Err(error) => {
-            println!("skipped: no {what}: {error}");
+            // On a line of its own, behind the name of the test.
+            println!("\nskipped: no {what}: {error}");
             None
         }
     }
@@ -113,7 +148,7 @@ async fn measure<B: Bench>(what: &str, bench: &mut B) {
     }
     taken.sort();
     let (half, most) = (taken[CODES / 2], taken[CODES - 1]);
-    println!("measured: {what}: 13 digits sent to code here p50 {half:.2?}, slowest of {CODES} {most:.2?}");
+    println!("\nmeasured: {what}: 13 digits sent to code here p50 {half:.2?}, slowest of {CODES} {most:.2?}");
 }
 
 async fn open<B: Bench>(bench: &mut B) -> B::Scanner {
