@@ -302,11 +302,14 @@ fn get(body: &[u8], Bits { offset, size }: Bits) -> u32 {
     })
 }
 
+/// Bits beyond the report's end go: a descriptor may name a field of which its report has none.
 fn put(body: &mut [u8], Bits { offset, size }: Bits, value: u32) {
     for bit in 0..size {
         let at = offset + bit;
-        if value >> bit & 1 != 0 {
-            body[(at / 8) as usize] |= 1 << (at % 8);
+        if value >> bit & 1 != 0
+            && let Some(byte) = body.get_mut((at / 8) as usize)
+        {
+            *byte |= 1 << (at % 8);
         }
     }
 }
