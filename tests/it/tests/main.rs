@@ -1,5 +1,6 @@
 //! The integration tests: repository rules, the bus through a real broker, whole days through the box.
 
 mod bus;
+mod corpus;
 mod day;
 mod tidy;
