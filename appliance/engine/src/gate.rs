@@ -530,10 +530,10 @@ impl Gate {
         Ok(())
     }
 
-    /// Whoever asks to leave may, whatever the lane does otherwise.
+    /// Whoever asks to leave may, whatever the lane does otherwise; from a lost turnstile once it is found.
     fn ask_exit(&mut self, now: Instant) {
+        self.exit_until = Some(now.after(WAITING));
         if self.can_release_exit() {
-            self.exit_until = Some(now.after(WAITING));
             self.exit.ask(now);
         }
     }
@@ -653,7 +653,6 @@ impl Gate {
         self.passages.detector(now, false);
         self.passages.nobody_is_late();
         self.alone = None;
-        self.exit_until = None;
         self.exit.reset(now);
         self.link = Link::Lost;
     }
@@ -662,7 +661,6 @@ impl Gate {
     fn abandon(&mut self, now: Instant, obstacle: Obstacle, out: &mut Vec<Command>) {
         self.entry.reset(now);
         if !self.can_release_exit() {
-            self.exit_until = None;
             self.exit.reset(now);
         }
         let cause = match obstacle {

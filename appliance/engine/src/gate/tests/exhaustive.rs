@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::oracle::{ALICE, BOB, Bench, START, admitted, order, settings, staff};
 use crate::gate::{Control, Crossing, Input, Settings};
@@ -12,7 +13,7 @@ use crate::message::{DenyReason, Direction, GateMode, GateService, GateTask};
 use crate::time::{Instant, Millis};
 use crate::units::TrackId;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Symbol {
     /// After 120 ms.
     Input(Input),
@@ -129,18 +130,24 @@ fn explore(beginnings: Vec<Bench>, alphabet: &[Symbol], depth: u32) -> Explored 
     let mut explored = Explored { states: seen.len() as u64, ..Explored::default() };
     explored.sequences =
         beginnings.len() as u64 * (0..=depth).map(|d| (alphabet.len() as u64).pow(d)).sum::<u64>();
-    let mut frontier = beginnings;
+    let mut frontier: Vec<_> =
+        beginnings.into_iter().enumerate().map(|(n, bench)| (bench, vec![n])).collect();
     for level in 1..=depth {
         let mut next = Vec::new();
-        for bench in &frontier {
-            for symbol in alphabet {
+        for (bench, path) in &frontier {
+            for (place, symbol) in alphabet.iter().enumerate() {
                 let mut after = bench.clone();
-                symbol.apply(&mut after);
+                let broken = catch_unwind(AssertUnwindSafe(|| symbol.apply(&mut after)));
+                if let Err(broken) = broken {
+                    let way: Vec<_> = path[1..].iter().map(|place| &alphabet[*place]).collect();
+                    eprintln!("beginning {}, then {way:?}, then {symbol:?} breaks a rule", path[0]);
+                    resume_unwind(broken);
+                }
                 explored.steps += 1;
                 if seen.insert(key(&after)) {
                     explored.states += 1;
                     if level < depth {
-                        next.push(after);
+                        next.push((after, [&path[..], &[place]].concat()));
                     }
                 }
             }

@@ -412,7 +412,7 @@ impl Model {
     /// Notes what an input means.
     fn hear(&mut self, now: Instant, input: &Input) -> Asked {
         let mut asked = Asked::default();
-        let was_free = self.entry_free();
+        let (was_free, could_exit) = (self.entry_free(), self.can_exit());
         match input {
             Input::Grant(admitted) => {
                 *self.live.entry(admitted.grant.member).or_default() += u32::from(admitted.passages);
@@ -485,9 +485,11 @@ impl Model {
             }
         }
         self.note_free(now, was_free);
+        let again = !could_exit || matches!(input, Input::Found);
         if !self.can_exit() {
             self.owed = None;
-            self.exit_until = None;
+        } else if again && (self.exit_until.is_some() || self.emergency || self.exit_free()) {
+            self.owed = Some(now.after(UNLOCK_GAP));
         }
         if self.faulty() || self.fire == Some(true) {
             self.stored = None;
@@ -496,11 +498,9 @@ impl Model {
     }
 
     fn ask_exit(&mut self, now: Instant) {
-        if self.can_exit() {
-            self.exit_until = Some(now.after(WAITING));
-            if !self.lines.unlock_exit {
-                self.owed = Some(now.after(UNLOCK_GAP));
-            }
+        self.exit_until = Some(now.after(WAITING));
+        if self.can_exit() && !self.lines.unlock_exit {
+            self.owed = Some(now.after(UNLOCK_GAP));
         }
     }
 

@@ -429,3 +429,15 @@ fn a_journal_replays_to_the_same_commands() {
     assert_eq!(said, repeated);
     assert_eq!(gate, again);
 }
+
+#[test]
+fn who_asks_to_leave_while_the_cable_is_loose_leaves_when_it_is_not() {
+    let mut bench = Bench::new();
+    bench.input(Input::Lost);
+    bench.input(Input::ExitRequest);
+    bench.wait(Millis(3_000));
+    bench.input(Input::Found);
+    assert!(bench.lines().unlock_exit);
+    bench.wait(WAITING);
+    assert!(!bench.lines().unlock_exit);
+}
