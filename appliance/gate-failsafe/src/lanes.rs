@@ -1,7 +1,7 @@
 //! The lanes of a role manifest, as far as their outputs need it.
 //!
-//! Read leniently: a key that is wrong somewhere must not keep a gate open elsewhere. What cannot be understood
-//! is a failure of its own lane or line.
+//! Read leniently: a key that is wrong somewhere must not keep a gate open elsewhere. What cannot be
+//! understood is a failure of its own lane or line.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use turnstile::{ErrorKind, Output, cdev, rpi};
 
 use crate::Lane;
 
-/// How often lines that another process still holds are asked for, a millisecond apart: the kernel may not have
-/// taken a dead holder apart yet, and the other net may be holding them for its moment.
+/// How often lines that another process still holds are asked for, a millisecond apart: the kernel may not
+/// have taken a dead holder apart yet, and the other net may be holding them for its moment.
 const BUSY_TRIES: u32 = 20;
 
 /// Why nothing can be done at all.

@@ -1,12 +1,13 @@
 //! Makes every output of every lane of a box inactive when the gate service cannot do it any more.
 //!
-//! Two nets, because each has a hole. The gate starts `gate-failsafe --watch` with its own process number before
-//! it touches a line: it sleeps on a pidfd, so that it wakes when the kernel has taken the gate apart and its
-//! lines are free, without the service manager's part in it; but it dies with the gate when somebody kills the
-//! whole unit. `ExecStopPost=gate-failsafe` runs after any end of the unit; but some milliseconds later.
+//! Two nets, because each has a hole. The gate starts `gate-failsafe --watch` with its own process number
+//! before it touches a line: it sleeps on a pidfd, so that it wakes when the kernel has taken the gate apart
+//! and its lines are free, without the service manager's part in it; but it dies with the gate when somebody
+//! kills the whole unit. `ExecStopPost=gate-failsafe` runs after any end of the unit; but some milliseconds
+//! later.
 //!
-//! It deliberately has no runtime, bus, log or engine, reads only the turnstiles of the manifest, ignores what it
-//! does not know there, and knows no level but inactive.
+//! It deliberately has no runtime, bus, log or engine, reads only the turnstiles of the manifest, ignores
+//! what it does not know there, and knows no level but inactive.
 
 pub mod lanes;
 pub mod watch;

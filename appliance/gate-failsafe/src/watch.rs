@@ -1,7 +1,7 @@
 //! Waiting for another process to die.
 //!
-//! A pidfd (`pidfd_open(2)`, Linux 5.3) becomes readable when the process has ended, however it ended. The kernel
-//! closes the files of a process before it says so: its GPIO lines are free by then.
+//! A pidfd (`pidfd_open(2)`, Linux 5.3) becomes readable when the process has ended, however it ended. The
+//! kernel closes the files of a process before it says so: its GPIO lines are free by then.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -96,7 +96,8 @@ pub struct OutputLine {
     /// Its chip, when it is not the lane's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chip: Option<String>,
-    /// Active is the low level. Then the line must have a pull-up: it is low, active, before we come otherwise.
+    /// Active is the low level. Then the line must have a pull-up: it is low, active, before we come
+    /// otherwise.
     #[serde(default)]
     pub active_low: bool,
 }
@@ -116,8 +117,8 @@ pub struct InputLine {
     /// The chip's own resistor.
     #[serde(default)]
     pub bias: Bias,
-    /// Shorter changes are no edges, microseconds, up to [`DEBOUNCE_US_MAX`]; 0 reports all. The kernel does it,
-    /// in the chip where that can.
+    /// Shorter changes are no edges, microseconds, up to [`DEBOUNCE_US_MAX`]; 0 reports all. The kernel does
+    /// it, in the chip where that can.
     #[serde(default)]
     pub debounce_us: u32,
 }
@@ -309,8 +310,8 @@ impl HeldInputs {
 
 #[expect(unsafe_code, reason = "tokio's only way to wait for a descriptor of our own")]
 fn watched(request: Request) -> std::io::Result<AsyncFd<Request>> {
-    // SAFETY: a `Request` owns the file that its descriptor belongs to, opens no other in its place and closes it
-    // when it is dropped, which the `AsyncFd` does last.
+    // SAFETY: a `Request` owns the file that its descriptor belongs to, opens no other in its place and
+    // closes it when it is dropped, which the `AsyncFd` does last.
     Ok(unsafe { AsyncFd::register_with_interest(request, Interest::READABLE) }?)
 }
 

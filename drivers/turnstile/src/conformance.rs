@@ -1,5 +1,6 @@
-//! What every turnstile must do, simulated or wired: run it on the simulator always, on the kernel's simulated
-//! chip in a virtual machine, on hardware with a test bench that can switch the inputs and sense the outputs.
+//! What every turnstile must do, simulated or wired: run it on the simulator always, on the kernel's
+//! simulated chip in a virtual machine, on hardware with a test bench that can switch the inputs and sense
+//! the outputs.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ const EDGE_WAIT: Duration = Duration::from_secs(10);
 /// More changes than any driver keeps for a reader that does not come (the kernel allows 1024 events).
 const CHANGES_TOO_MANY: usize = 2_000;
 
-/// Runs the suite on a turnstile that was just opened, with only its Ready line active and without debouncing.
+/// Runs the suite on a turnstile that was just opened, with only its Ready line active and without
+/// debouncing.
 ///
 /// # Panics
 /// When the device does not conform; the message says in what.
@@ -44,8 +46,8 @@ pub async fn check<T: Turnstile>(turnstile: &mut T, bench: &mut impl Bench) {
     assert_eq!(bench.outputs(), Outputs::INACTIVE, "the suite ends in the safe state");
 }
 
-/// Runs the suite of opening and letting go, again and again: lines that are held while nobody watches, a second
-/// holder, outputs after the end. Starts and ends with only the Ready line active.
+/// Runs the suite of opening and letting go, again and again: lines that are held while nobody watches, a
+/// second holder, outputs after the end. Starts and ends with only the Ready line active.
 ///
 /// # Panics
 /// When the device does not conform; the message says in what.

@@ -1,8 +1,8 @@
 //! From what the kernel reports to what happened: pure bookkeeping shared by the drivers of real lines.
 //!
-//! The kernel numbers its edge events, keeps a bounded number of them and drops the oldest; it may hand over two
-//! lines' events in another order than it numbered them; and without debouncing it reads a line's level only
-//! after its interrupt, so that a short pulse can arrive as two events of the same level, or as one
+//! The kernel numbers its edge events, keeps a bounded number of them and drops the oldest; it may hand over
+//! two lines' events in another order than it numbered them; and without debouncing it reads a line's level
+//! only after its interrupt, so that a short pulse can arrive as two events of the same level, or as one
 //! (`drivers/gpio/gpiolib-cdev.c`: `edge_irq_handler`, `edge_irq_thread`, `linereq_put_event`).
 
 use std::collections::VecDeque;
@@ -138,15 +138,15 @@ impl Tracker {
             // The levels were read after this event: it has been reported.
             return;
         }
-        // Edges alternate. An event of the level that the line already has is the edge away from it, whose level
-        // was read too late; whether the line came back is known when the next event or none comes.
+        // Edges alternate. An event of the level that the line already has is the edge away from it, whose
+        // level was read too late; whether the line came back is known when the next event or none comes.
         level.active = !level.active;
         level.seen = (level.active != active).then_some((active, at_ns));
         out.push_back(Edge { line, active: level.active, at: self.anchor.instant(at_ns) });
     }
 
-    /// The kernel's buffer is empty: settles what is open. True when events were lost; then the caller reads the
-    /// levels again.
+    /// The kernel's buffer is empty: settles what is open. True when events were lost; then the caller reads
+    /// the levels again.
     pub fn drained(&mut self, out: &mut VecDeque<Edge>) -> bool {
         for line in Line::ALL {
             let Some(level) = &mut self.levels[line as usize] else { continue };
@@ -178,8 +178,8 @@ mod tests {
         tracker
     }
 
-    /// Feeds batches of (level seen, stamp, number) of one line, stamps before or well after the reading; returns the levels reported and whether any
-    /// batch ended with a loss.
+    /// Feeds batches of (level seen, stamp, number) of one line, stamps before or well after the reading;
+    /// returns the levels reported and whether any batch ended with a loss.
     fn feed(tracker: &mut Tracker, batches: &[&[(bool, u64, u32)]]) -> (Vec<bool>, bool) {
         let mut out = VecDeque::new();
         let mut lost = false;
@@ -301,7 +301,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(3), ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            rng_seed: proptest::test_runner::RngSeed::Fixed(3),
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn the_reader_ends_with_the_levels_of_the_lines(
@@ -317,15 +320,18 @@ mod tests {
 
         #[test]
         fn any_events_end_with_the_level_seen_last(
-            events in prop::collection::vec((any::<bool>(), 0..2 * LATER_NS, any::<u32>(), any::<bool>()), 1..50),
+            events in prop::collection::vec(
+                (any::<bool>(), 0..2 * LATER_NS, any::<u32>(), any::<bool>()),
+                1..50,
+            ),
             start in any::<bool>(),
         ) {
             let mut tracker = tracker(&[(LINE, start)]);
             let mut out = VecDeque::new();
             let mut reported = start;
-            for (active, at_ns, number, drains) in &events {
-                tracker.event(Event { line: LINE, active: *active, at_ns: *at_ns, number: *number }, &mut out);
-                if *drains {
+            for &(active, at_ns, number, drains) in &events {
+                tracker.event(Event { line: LINE, active, at_ns, number }, &mut out);
+                if drains {
                     tracker.drained(&mut out);
                 }
             }

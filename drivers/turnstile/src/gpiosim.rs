@@ -115,8 +115,8 @@ impl GpioSim {
         )
     }
 
-    /// Pulls the chip out. Its lines keep their names and inputs their levels; its device file may get another
-    /// number.
+    /// Pulls the chip out. Its lines keep their names and inputs their levels; its device file may get
+    /// another number.
     ///
     /// # Errors
     /// When the kernel refuses.

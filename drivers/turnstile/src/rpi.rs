@@ -14,13 +14,14 @@
 //! fire_alarm = { pin = 24, active_low = true, pull = "up", debounce_us = 20000 }
 //! ```
 //!
-//! Pins are BCM numbers, not places on the header. `rppal` writes levels in a register, without a system call,
-//! and watches inputs through the kernel. Its development ended on 1 July 2025 with 0.22: it knows the boards up
-//! to the Raspberry Pi 5, so [`cdev`](crate::cdev) is the first choice on any board, and the only one on newer
-//! ones. Outputs are no kernel requests here: another process that takes the same pin is not noticed.
+//! Pins are BCM numbers, not places on the header. `rppal` writes levels in a register, without a system
+//! call, and watches inputs through the kernel. Its development ended on 1 July 2025 with 0.22: it knows the
+//! boards up to the Raspberry Pi 5, so [`cdev`](crate::cdev) is the first choice on any board, and the only
+//! one on newer ones. Outputs are no kernel requests here: another process that takes the same pin is not
+//! noticed.
 //!
-//! A pin that is driven stays driven when its process dies. Choose gate pins from 9 to 27 (0 to 8 have pull-ups
-//! while the board starts) with a pull-down of their own.
+//! A pin that is driven stays driven when its process dies. Choose gate pins from 9 to 27 (0 to 8 have
+//! pull-ups while the board starts) with a pull-down of their own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,8 @@ pub struct Settings {
 pub struct OutputPin {
     /// BCM number.
     pub pin: u8,
-    /// Active is the low level. Then the pin must have a pull-up: it is low, active, before we come otherwise.
+    /// Active is the low level. Then the pin must have a pull-up: it is low, active, before we come
+    /// otherwise.
     #[serde(default)]
     pub active_low: bool,
 }
@@ -266,8 +268,8 @@ impl Drop for Rpi {
 }
 
 impl Rpi {
-    /// Whether the kernel watches every pin: `rppal` asks it in threads that tell nobody when they are done, and
-    /// levels that are read before would miss a change.
+    /// Whether the kernel watches every pin: `rppal` asks it in threads that tell nobody when they are done,
+    /// and levels that are read before would miss a change.
     fn armed(&self) -> Result<bool, Error> {
         if self.inputs.is_empty() {
             return Ok(true);
