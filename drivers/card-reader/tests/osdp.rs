@@ -180,3 +180,35 @@ async fn opens_a_terminal_line_and_says_why_not() {
     ];
     assert_eq!(kinds, expected);
 }
+
+/// A measurement, not a test: `cargo test -p card-reader --test osdp -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn cost_of_a_reader_and_time_to_a_card() {
+    let (mut reader, handle) = pair(key(1), Some(key(1)), &settings());
+    let start = Instant::now();
+    until(&mut reader, |status| status.secure).await;
+    println!("secure after {:.0?}", start.elapsed());
+    let ticks = || {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let mut stats = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap());
+        let stat = stats.find(|stat| stat.contains("(osdp)")).unwrap();
+        // User and system time, in hundredths of a second.
+        let fields: Vec<i64> =
+            stat.split(") ").last().unwrap().split(' ').filter_map(|n| n.parse().ok()).collect();
+        fields[10] + fields[11]
+    };
+    let before = ticks();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    println!("{:.2} % of a core while idle", (ticks() - before) as f64 / 20.0);
+    let mut taken = Vec::new();
+    for number in 0..100 {
+        tokio::time::sleep(Duration::from_millis(37)).await;
+        let start = Instant::now();
+        handle.present(&encode(Format::H10301, 1, number).unwrap());
+        while !matches!(report(&mut reader).await, Report::Card(_)) {}
+        taken.push(start.elapsed());
+    }
+    taken.sort();
+    println!("shown to reported: p50 {:.0?}, p99 {:.0?}", taken[50], taken[98]);
+}
