@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use code_reader::decode::Decoder;
+use code_reader::wire::Effort;
 use divan::Bencher;
 use engine::admission::issue::{Device, Issuer, Terms};
 use engine::admission::{Admission, GroupKey, Issuers, PartyEntry, Settings, UntrustedClock};
 use engine::message::GateView;
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MemberHandle};
-use gated::decode::decode;
 use image::{GrayImage, Luma};
 use runtime::bus::Bus;
 use runtime::clock::Clock;
@@ -124,6 +125,9 @@ fn verify_profile_w(bencher: Bencher) {
         .bench_local_values(|mut admission| admission.check(START, true, code.as_bytes()).expect("admitted"));
 }
 
+/// What a camera scanner gives each frame.
+const FRAME: Effort = Effort::Frame { budget_us: 20_000 };
+
 /// A picture of 1280 x 720 with an entry code of profile D at 4 pixels a module.
 #[divan::bench]
 fn decode_camera_picture(bencher: Bencher) {
@@ -135,16 +139,18 @@ fn decode_camera_picture(bencher: Bencher) {
         GrayImage::from_raw(drawn.width() as u32, drawn.height() as u32, drawn.data()).expect("pixels");
     let mut picture = GrayImage::from_pixel(1280, 720, Luma([180]));
     image::imageops::overlay(&mut picture, &code, 500, 200);
+    let mut decoder = Decoder::default();
     bencher.bench_local(|| {
-        let codes = decode(&picture).expect("decodes");
+        let codes = decoder.read(&picture, FRAME).expect("decodes").codes;
         assert_eq!(codes.len(), 1);
         codes
     });
 }
 
-/// The same picture with nothing in it: the whole ladder in vain.
+/// The same size with nothing in it: as many attempts as the time for a frame allows, in vain.
 #[divan::bench]
 fn decode_empty_camera_picture(bencher: Bencher) {
     let picture = GrayImage::from_fn(1280, 720, |x, y| Luma([(x / 7 * 13 + y / 5 * 29) as u8]));
-    bencher.bench_local(|| decode(&picture).expect("decodes"));
+    let mut decoder = Decoder::default();
+    bencher.bench_local(|| decoder.read(&picture, FRAME).expect("decodes"));
 }

@@ -34,6 +34,8 @@ enum ReaderSettings {
     Serial(qr_scanner::serial::Settings),
     /// A scanner that types.
     Keyboard(qr_scanner::keyboard::Settings),
+    /// A camera in the post that reads phones.
+    Camera(code_reader::scanner::Settings),
     /// A card reader on RS-485.
     Osdp(card_reader::osdp::Settings),
     /// A card reader on two wires.
@@ -44,7 +46,7 @@ impl ReaderSettings {
     /// Its name within the lane, as health says it; `number` counts the lane's readers of one sort from 1.
     fn name(&self, number: usize) -> String {
         let sort = match self {
-            Self::Sim | Self::HidPos(_) | Self::Serial(_) | Self::Keyboard(_) => "scanner",
+            Self::Sim | Self::HidPos(_) | Self::Serial(_) | Self::Keyboard(_) | Self::Camera(_) => "scanner",
             Self::Osdp(_) | Self::Wiegand(_) => "card-reader",
         };
         // The first needs no number: most lanes have one.
@@ -154,6 +156,9 @@ fn open_reader(name: String, settings: ReaderSettings) -> Reader {
         ReaderSettings::Serial(it) => Reader::scanner(name, Box::new(move || qr_scanner::serial::open(&it))),
         ReaderSettings::Keyboard(it) => {
             Reader::scanner(name, Box::new(move || qr_scanner::keyboard::open(&it)))
+        }
+        ReaderSettings::Camera(it) => {
+            Reader::scanner(name, Box::new(move || code_reader::scanner::open(&it)))
         }
         ReaderSettings::Osdp(it) => Reader::cards(name, Box::new(move || card_reader::osdp::open(&it))),
         ReaderSettings::Wiegand(it) => Reader::cards(name, Box::new(move || card_reader::wiegand::open(&it))),

@@ -20,6 +20,7 @@ use engine::units::{LaneId, MessageId};
 use runtime::bus::{Bus, Message, Subscription};
 use runtime::clock::Clock;
 use runtime::outbox::{Outbox, ack_topic_of};
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::mpsc;
 
@@ -221,11 +222,11 @@ impl Keeper {
 
     /// What admission needs to know every second, and what it has to say.
     fn look_after(&mut self, admission: &Mutex<Admission>) {
-        let now = self.clock.now();
+        let wall = self.clock.wall();
         let status = {
             let mut admission = lock(admission);
-            admission.observe_clock(now, self.clock.uptime(), network_time());
-            admission.status(now)
+            admission.observe_clock(wall, self.clock.uptime(), network_time());
+            admission.status(wall)
         };
         let state = if status.degraded() { HealthState::Degraded } else { HealthState::Up };
         let new = Some((state, status.to_string()));
@@ -299,6 +300,7 @@ impl Keeper {
             if books.file.is_none() && books.memory.is_none() {
                 books.open_memory(&sender, now);
             }
+            books.bring_home(now);
             books.send_due(bus, now);
         })
         .await;
@@ -369,6 +371,18 @@ impl Books {
             Ok(book) => {
                 self.file = Some(book);
                 self.trouble = None;
+            }
+            Err(error) => self.give_up_file(now, &error),
+        }
+    }
+
+    /// Moves what was kept in memory to the file, now that it can be written again.
+    fn bring_home(&mut self, now: Instant) {
+        let (Some(file), Some(memory)) = (&mut self.file, &self.memory) else { return };
+        match file.take_over(memory) {
+            Ok(count) => {
+                tracing::info!(count, "messages kept in memory are in the state file now");
+                self.memory = None;
             }
             Err(error) => self.give_up_file(now, &error),
         }
@@ -508,6 +522,38 @@ impl Book {
         }
         write_memory(&transaction, memory)?;
         transaction.commit().map_err(Error::Write)
+    }
+
+    /// All that `other` keeps and we do not, in one transaction.
+    fn take_over(&mut self, other: &Self) -> Result<usize, Error> {
+        let transaction = self.connection.transaction().map_err(Error::Write)?;
+        let count = self.outbox.take_over(&transaction, &other.connection)?;
+        for (table, keys) in [("modes", "lane, json"), ("list", "name, bytes"), ("memory", "only, json")] {
+            let mut rows =
+                other.connection.prepare(&format!("SELECT {keys} FROM {table}")).map_err(Error::Read)?;
+            let mut rows = rows.query([]).map_err(Error::Read)?;
+            while let Some(row) = rows.next().map_err(Error::Read)? {
+                let (key, value): (Value, Value) =
+                    (|| Ok((row.get(0)?, row.get(1)?)))().map_err(Error::Read)?;
+                transaction
+                    .execute(
+                        &format!("INSERT OR REPLACE INTO {table} ({keys}) VALUES (?1, ?2)"),
+                        params![key, value],
+                    )
+                    .map_err(Error::Write)?;
+            }
+        }
+        let mut closed =
+            other.connection.prepare("SELECT id FROM closed ORDER BY number").map_err(Error::Read)?;
+        let mut closed = closed.query([]).map_err(Error::Read)?;
+        while let Some(row) = closed.next().map_err(Error::Read)? {
+            let id: String = row.get(0).map_err(Error::Read)?;
+            transaction
+                .execute("INSERT OR IGNORE INTO closed (id) VALUES (?1)", params![id])
+                .map_err(Error::Write)?;
+        }
+        transaction.commit().map_err(Error::Write)?;
+        Ok(count)
     }
 
     fn store_one(outbox: &mut Outbox, transaction: &Connection, record: &Record) -> Result<(), Error> {

@@ -300,12 +300,13 @@ impl<T: Turnstile> Loop<T> {
         if let Some(reason) = self.gate.refuses() {
             return self.step(now, Input::Deny(reason));
         }
-        let trusted = self.shared.clock.trusted();
+        // Phones follow the wall clock, so their codes are held against it.
+        let (wall, trusted) = (self.shared.clock.wall(), self.shared.clock.trusted());
         let judgement = {
             let mut admission = lock(&self.shared.admission);
             match &shown {
-                Shown::Code(text) => admission.check_at(&self.id, now, trusted, text),
-                Shown::Card(number) => admission.check_card(&self.id, now, trusted, number),
+                Shown::Code(text) => admission.check_at(&self.id, wall, trusted, text),
+                Shown::Card(number) => admission.check_card(&self.id, wall, trusted, number),
             }
         };
         match judgement {

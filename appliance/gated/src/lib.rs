@@ -154,7 +154,7 @@ pub async fn run<T: Turnstile + 'static>(
     // Listening begins before the state is read, so that nothing falls between.
     let mut keeper = Keeper::new(&settings, bus.clone(), clock.clone(), receiver);
     let remembered = keeper.open().await;
-    let admission = Arc::new(Mutex::new(remember(&settings, &remembered, clock.now())));
+    let admission = Arc::new(Mutex::new(remember(&settings, &remembered, clock.wall())));
     let (journal, written) = mpsc::channel(journal::ENTRIES_MAX);
     let shared = lane::Shared {
         admission: Arc::clone(&admission),

@@ -102,7 +102,7 @@ impl Listener {
 
     async fn list_came(&mut self, list: List, message: &Message) {
         let Some(SignedList { bytes }) = parse(message) else { return };
-        let taken = list.install(&mut lock(&self.shared.admission), self.shared.clock.now(), &bytes);
+        let taken = list.install(&mut lock(&self.shared.admission), self.shared.clock.wall(), &bytes);
         let device = format!("list-{}", list.name());
         match taken {
             Ok(version) => {
@@ -122,7 +122,7 @@ impl Listener {
         let Some(seen) = parse::<SeenCodes>(message).filter(|seen| seen.sender != self.sender) else {
             return;
         };
-        let merged = lock(&self.shared.admission).merge_seen(self.shared.clock.now(), &seen);
+        let merged = lock(&self.shared.admission).merge_seen(self.shared.clock.wall(), &seen);
         if merged.twice > 0 {
             self.twice += merged.twice as u64;
             tracing::warn!(elsewhere = seen.sender, merged.twice, "a code was used here and at another box");
@@ -144,7 +144,7 @@ impl Listener {
         self.heard.push(passage.id);
         self.shared.occupancy.passed(None, passage.direction);
         if let Authority::Grant(grant) = &passage.authority {
-            lock(&self.shared.admission).passed_elsewhere(self.shared.clock.now(), grant);
+            lock(&self.shared.admission).passed_elsewhere(self.shared.clock.wall(), grant);
         }
     }
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use gated::decode::{Code, decode_file};
+use code_reader::program::Role;
+use code_reader::worker::Program;
+use gated::decode::{Code, Stills};
 use gated::hours::Hours;
 use gated::journal::{self, Entry};
 use gated::{SERVICE, Settings, chain, devices, failsafe, provision, realtime};
@@ -48,6 +50,12 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// This program as the worker that reads pictures for it, without rights.
+    #[command(hide = true)]
+    CodeReader {
+        #[command(subcommand)]
+        role: Role,
+    },
 }
 
 /// A line of `decode-image`.
@@ -63,6 +71,7 @@ fn main() -> Result<ExitCode> {
         Command::Run { manifest } => run(&manifest).map(|()| ExitCode::SUCCESS),
         Command::Replay { journals, all } => replay(&journals, all),
         Command::DecodeImage { files } => decode_images(&files),
+        Command::CodeReader { role } => Ok(role.run()),
     }
 }
 
@@ -115,10 +124,11 @@ fn replay(journals: &[PathBuf], all: bool) -> Result<ExitCode> {
 }
 
 fn decode_images(files: &[PathBuf]) -> Result<ExitCode> {
+    let mut stills = Stills::new(Program::own().context("cannot tell which program this is")?);
     let mut out = std::io::stdout().lock();
     let mut exit = ExitCode::SUCCESS;
     for file in files {
-        match decode_file(file) {
+        match stills.decode_file(file) {
             Ok((codes, ms)) => {
                 let line = Line { file: file.to_string_lossy(), codes, ms: (ms * 1000.0).round() / 1000.0 };
                 let json = serde_json::to_string(&line).context("cannot write a line as JSON")?;

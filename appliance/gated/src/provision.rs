@@ -23,14 +23,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// It is not TOML of this form; the source names line and key.
-    #[error("{path} is not valid")]
+    /// It is not TOML of this form. The parser's own message would show the line, which may be a secret.
+    #[error("{path} is not valid: line {line}: {what}")]
     Form {
         /// Which.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: toml::de::Error,
+        /// Line, from 1.
+        line: usize,
+        /// What does not fit there.
+        what: String,
     },
     /// A value is out of its range; the source names the key.
     #[error("{path} is not valid")]
@@ -49,8 +50,11 @@ pub enum Error {
 /// Names the file and the key at fault.
 pub fn load(path: &Path) -> Result<Settings, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let file: Provision =
-        toml::from_str(&text).map_err(|source| Error::Form { path: path.to_owned(), source })?;
+    let file: Provision = toml::from_str(&text).map_err(|error| Error::Form {
+        path: path.to_owned(),
+        line: error.span().map_or(0, |span| text[..span.start].matches('\n').count()) + 1,
+        what: error.message().to_owned(),
+    })?;
     file.settings().map_err(|source| Error::Value { path: path.to_owned(), source })
 }
 
@@ -96,6 +100,7 @@ mod tests {
             (format!("store_group = 7\nroot_key = \"{key}0\"\n"), Some("root_key")),
             (format!("store_group = 7\nroot_key = \"{key}\"\ngroup_key = \"x\"\n"), Some("group_key")),
             (format!("store_group = 7\nroot_key = \"{key}\"\ncard_salt = \"x\"\n"), Some("card_salt")),
+            (format!("store_group = 7\nissuers = []\ngroup_key = {key}\n"), Some("line 3")),
             (format!("store_group = 7\nroot_key = \"{key}\"\n[policy]\nguests = 1\n"), Some("guests")),
             (
                 format!("store_group = 7\nroot_key = \"{key}\"\n[policy]\nrefused_after_hours = 1\n"),
@@ -110,6 +115,7 @@ mod tests {
                 Some(key) => {
                     let refused = refused.expect("refused");
                     assert!(refused.contains(key) && refused.contains(FILE), "{refused}");
+                    assert!(!refused.contains("abab"), "a key is printed: {refused}");
                 }
             }
         }

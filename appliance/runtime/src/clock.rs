@@ -71,6 +71,13 @@ impl Clock {
         Instant((free_running + offset).max(0) as u64)
     }
 
+    /// What the wall clock shows, jumps and all; a clock that follows none says its own time. For whatever another
+    /// clock than ours is compared with: the time line may take hours to follow a wall clock that was set back.
+    #[must_use]
+    pub fn wall(&self) -> Instant {
+        self.steering.as_ref().map_or_else(|| self.now(), |wheel| (wheel.wall)())
+    }
+
     /// How long this time line runs already, by the monotonic clock: no jump of the wall clock shows here.
     #[must_use]
     pub fn uptime(&self) -> Millis {
@@ -94,7 +101,7 @@ impl Clock {
     /// Whether the time can be believed at all (a simulated clock always can).
     #[must_use]
     pub fn trusted(&self) -> bool {
-        self.steering.is_none() || self.now() >= PLAUSIBLE_FROM
+        self.steering.is_none() || self.wall() >= PLAUSIBLE_FROM
     }
 }
 

@@ -155,6 +155,30 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes over every message that waits in another outbox of the same sender, with its id, inside the caller's
+    /// transaction; the caller then lets go of the other. Returns how many.
+    ///
+    /// # Errors
+    /// When they cannot be read or stored; the caller must roll back.
+    pub fn take_over(&self, transaction: &Connection, other: &Connection) -> Result<usize, Error> {
+        let read = |source| Error::Read { sender: self.sender.clone(), source };
+        let mut waiting =
+            other.prepare("SELECT topic, id, body FROM outbox ORDER BY number").map_err(read)?;
+        let mut rows = waiting.query([]).map_err(read)?;
+        let mut taken = 0;
+        while let Some(row) = rows.next().map_err(read)? {
+            let (topic, id, body): (String, String, String) =
+                (|| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))().map_err(read)?;
+            taken += transaction
+                .execute(
+                    "INSERT OR IGNORE INTO outbox (topic, id, body) VALUES (?1, ?2, ?3)",
+                    params![topic, id, body],
+                )
+                .map_err(|source| Error::Push { topic, source })?;
+        }
+        Ok(taken)
+    }
+
     /// Gives up the oldest messages of a topic beyond `keep`: for news that are not worth a full disk. Returns how
     /// many it gave up.
     ///
@@ -268,6 +292,28 @@ mod tests {
         assert_eq!(outbox.waiting(&connection).expect("counted"), 0);
         let next = outbox.push(&connection, "t", |id| id.clone()).expect("stored");
         assert_eq!(next.0, "gated-1.7/2", "numbers are never used again");
+    }
+
+    #[test]
+    fn an_outbox_takes_over_another_with_its_ids() {
+        let (old, new) =
+            (Connection::open_in_memory().expect("opens"), Connection::open_in_memory().expect("opens"));
+        let bus = Bus::local();
+        let mut heard = bus.subscribe("t");
+        let spare = Outbox::open(&old, "gated", Instant(9)).expect("opens");
+        let mut outbox = Outbox::open(&new, "gated", Instant(7)).expect("opens");
+        outbox.push(&new, "t", |id| id).expect("stored");
+        spare.push(&old, "t", |id| id).expect("stored");
+        assert_eq!(outbox.take_over(&new, &old).expect("taken over"), 1);
+        assert_eq!(outbox.take_over(&new, &old).expect("again"), 0, "known by its id");
+        outbox.send_due(&new, &bus, Instant(100)).expect("sent");
+        let ids: Vec<String> = std::iter::from_fn(|| heard.try_recv())
+            .map(|it| it.parse::<MessageId>().expect("an id").0)
+            .collect();
+        assert_eq!(ids, ["gated.7/1", "gated.9/1"]);
+        let ack = Ack { ids: vec![MessageId("gated.9/1".to_owned())] };
+        outbox.acknowledged(&new, &ack).expect("forgotten");
+        assert_eq!(outbox.waiting(&new).expect("counted"), 1);
     }
 
     #[test]
