@@ -98,26 +98,28 @@ struct State {
 /// does not offer what the settings ask for (the error lists what it offers), `Io` for any other refusal.
 pub fn open(settings: &Settings) -> Result<V4l2, Error> {
     let stream = Stream::open(settings)?;
-    let path = || settings.path.clone();
-    let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|error| Error::Io {
-        path: path(),
-        doing: "making an event for",
-        source: error.into(),
-    })?;
-    let slot = Arc::new(Slot { state: Mutex::default(), changed: Notify::new(), bell });
-    let mut camera = V4l2 {
-        settings: settings.clone(),
-        time_line: Arc::new(wall_ms),
-        slot,
-        worker: None,
-        sequence: None,
-        lost: 0,
-    };
+    let mut camera = V4l2::closed(settings)?;
     camera.start(Some(stream))?;
     Ok(camera)
 }
 
 impl V4l2 {
+    fn closed(settings: &Settings) -> Result<Self, Error> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|error| Error::Io {
+            path: settings.path.clone(),
+            doing: "making an event for",
+            source: error.into(),
+        })?;
+        Ok(Self {
+            settings: settings.clone(),
+            time_line: Arc::new(wall_ms),
+            slot: Arc::new(Slot { state: Mutex::default(), changed: Notify::new(), bell }),
+            worker: None,
+            sequence: None,
+            lost: 0,
+        })
+    }
+
     /// Stamps frames on another time line, of which `now_ms` tells the present.
     #[must_use]
     pub fn on_time_line(mut self, now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
@@ -163,6 +165,9 @@ impl V4l2 {
             let _ = rustix::io::write(&self.slot.bell, &1_u64.to_ne_bytes());
             // A thread that panicked has said so; there is nothing to save here.
             let _ = worker.join();
+            self.slot.lock().stop = false;
+            // Nobody listens now; the next thread would take it for its own.
+            let _ = rustix::io::read(&self.slot.bell, &mut [0; 8]);
         }
     }
 }
@@ -187,7 +192,6 @@ impl Camera for V4l2 {
                 if let Some(error) = state.ended.take() {
                     drop(state);
                     self.stop();
-                    self.slot.lock().stop = false;
                     return Err(error);
                 }
             }
@@ -275,4 +279,29 @@ fn monotonic_ms() -> u64 {
 fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[tokio::test]
+    async fn a_camera_that_is_gone_is_tried_at_every_call_and_says_so_at_once() {
+        let text = "path = \"/dev/v4l/by-path/none\"\nwidth = 640\nheight = 480";
+        let mut camera = V4l2::closed(&toml::from_str(text).expect("settings")).expect("a camera");
+        for _ in 0..3 {
+            assert_eq!(camera.next_frame().await.unwrap_err().kind(), ErrorKind::Disconnected);
+            assert!(camera.worker.is_none() && !camera.slot.lock().stop);
+            let rung = rustix::io::read(&camera.slot.bell, &mut [0; 8]);
+            assert_eq!(rung, Err(Errno::AGAIN), "the bell is quiet for the next thread");
+        }
+    }
+
+    #[test]
+    fn frames_are_stamped_by_their_age() {
+        let now = monotonic_ms();
+        assert!((40..1000).contains(&age_ms(now - 40)));
+        assert_eq!(age_ms(now + 10_000), 0, "a stamp from the future is now");
+    }
 }
