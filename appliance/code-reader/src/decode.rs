@@ -202,7 +202,7 @@ impl Decoder {
 
     fn read_frame(&mut self, picture: &GrayImage, budget: Duration) -> Result<Found, Error> {
         let start = Instant::now();
-        let codes = self.timed(0, picture, &FRAME_FIRST, start)?;
+        let codes = self.timed(0, picture, &FRAME_FIRST)?;
         let mut attempts = 1;
         if !codes.is_empty() {
             self.found(&codes, picture);
@@ -234,7 +234,7 @@ impl Decoder {
                 self.place = place.map(|place| (place, 2 * FRAME.len() as u8)).or(self.place);
                 codes
             } else {
-                self.timed(index + 1, target, &FRAME[index], start)?
+                self.timed(index + 1, target, &FRAME[index])?
             };
             if codes.is_empty() {
                 continue;
@@ -259,13 +259,7 @@ impl Decoder {
         self.place = place.map(|place| (place, 2 * FRAME.len() as u8));
     }
 
-    fn timed(
-        &mut self,
-        slot: usize,
-        picture: &GrayImage,
-        attempt: &Attempt,
-        _start: Instant,
-    ) -> Result<Vec<Code>, Error> {
+    fn timed(&mut self, slot: usize, picture: &GrayImage, attempt: &Attempt) -> Result<Vec<Code>, Error> {
         let begun = Instant::now();
         let codes = match (attempt.make)(picture) {
             Some(copy) => codes_of(&search(&copy, attempt.binarizer, Some(1))?, attempt),

@@ -54,7 +54,7 @@ pub fn smoothed(picture: &GrayImage) -> GrayImage {
             }
         }
         for (pixel, sum) in target.iter_mut().zip(&sums) {
-            *pixel = ((u32::from(*sum) + 100) * 328 >> 16).min(255) as u8;
+            *pixel = (((u32::from(*sum) + 100) * 328) >> 16).min(255) as u8;
         }
     }
     out

@@ -103,6 +103,9 @@ enum Missing {
     Filter(#[from] seccompiler::Error),
 }
 
+/// Puts up one layer.
+type Wall = fn(Bounds) -> Result<(), Missing>;
+
 /// Dies with the parent from now on, and knows whether that is already due: `parent` is who started us.
 ///
 /// The kernel ties this to the thread that started the process.
@@ -121,7 +124,7 @@ pub fn enter(bounds: Bounds) -> Entered {
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let mut entered = Entered { layers: Layers::NONE, detail: String::new() };
     // Landlock needs a descriptor, so it comes before the limits; the filter forbids all the others.
-    let walls: [(Layers, fn(Bounds) -> Result<(), Missing>); 4] = [
+    let walls: [(Layers, Wall); 4] = [
         (Layers::PRIVILEGES, drop_privileges),
         (Layers::LANDLOCK, restrict_paths),
         (Layers::LIMITS, limit),

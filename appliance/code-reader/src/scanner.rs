@@ -13,6 +13,7 @@ use qr_scanner::{Cause, Error, ErrorKind, QrScanner, Scan, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::sys::sched_setscheduler::become_ordinary;
 use crate::wire::{Code, Effort, Outcome, Source};
 use crate::worker::{self, Health, Picture, Policy, Program, Worker};
 
@@ -52,7 +53,7 @@ pub struct Settings {
 }
 
 fn budget_ms() -> u32 {
-    25
+    20
 }
 
 fn deadline_ms() -> u32 {
@@ -288,6 +289,8 @@ impl Desk {
 
 /// The worker's thread.
 fn read_frames(desk: &Desk, tell: &mpsc::Sender<Told>, mut worker: Worker, effort: Effort) {
+    // Opened from a gate's loop, this would run in real time like it.
+    let _ = become_ordinary();
     // The first shopper should not wait for a start. What fails here fails again with the first frame, and is
     // told then.
     let _ = worker.start();

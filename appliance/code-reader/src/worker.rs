@@ -119,6 +119,8 @@ pub struct Health {
     pub layers: Option<Layers>,
     /// Why the others do not.
     pub missing: String,
+    /// Process id of the newest worker.
+    pub process: Option<u32>,
 }
 
 impl fmt::Display for Health {
@@ -242,12 +244,6 @@ impl Worker {
         &self.health
     }
 
-    /// Process id of the present worker.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.live.as_ref().map(|live| live.child.id())
-    }
-
     /// Starts a worker unless one is there.
     ///
     /// # Errors
@@ -271,6 +267,7 @@ impl Worker {
         });
         match started {
             Ok(live) => {
+                self.health.process = Some(live.child.id());
                 self.live = Some(live);
                 Ok(())
             }

@@ -43,7 +43,7 @@ fn texts(answer: Answer) -> Vec<String> {
 }
 
 fn pid(worker: &Worker) -> Pid {
-    Pid::from_raw(worker.process().unwrap() as i32).unwrap()
+    Pid::from_raw(worker.health().process.unwrap() as i32).unwrap()
 }
 
 #[test]
