@@ -1,5 +1,5 @@
 //! The character device driver on the kernel's simulated chip. Run it as root in a machine whose kernel has
-//! gpio-sim (tests/vm does); elsewhere every test says that it was skipped.
+//! gpio-sim (tests/vm does, and sets `STILE_VM`); elsewhere every test says that it was skipped.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ const NONE: Outputs = Outputs::INACTIVE;
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn chip(name: &str, wiring: Wiring) -> Option<GpioSim> {
     if !GpioSim::is_available() {
+        assert!(std::env::var_os("STILE_VM").is_none(), "the virtual machine has gpio-sim");
         println!("skipped: no gpio-sim");
         return None;
     }
