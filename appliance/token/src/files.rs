@@ -40,7 +40,12 @@ pub fn read_text(path: &Path) -> anyhow::Result<String> {
 
 /// Reads a TOML file.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    toml::from_str(&read_text(path)?).with_context(|| format!("{} is not valid", path.display()))
+    let text = read_text(path)?;
+    toml::from_str(&text).map_err(|error| {
+        // The parser's own message would show the line, which may be a secret.
+        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count()) + 1;
+        anyhow::anyhow!("{} is not valid: line {line}: {}", path.display(), error.message())
+    })
 }
 
 /// Reads a key file.

@@ -1,7 +1,7 @@
 //! Issuing passes.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -82,7 +82,7 @@ pub enum Pass {
 }
 
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
-    let invalid = |path: &PathBuf| format!("{} is not valid", path.display());
+    let invalid = |path: &Path| format!("{} is not valid", path.display());
     let issuer = files::read_key(&arguments.issuer)?.issuer().with_context(|| invalid(&arguments.issuer))?;
     let units = arguments.valid.as_secs().div_ceil(UNIT_S);
     let Some(validity) = u16::try_from(units).ok().filter(|units| *units > 0) else {
@@ -126,7 +126,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 /// Reads a pass file.
-pub fn read(path: &PathBuf) -> anyhow::Result<Pass> {
+pub fn read(path: &Path) -> anyhow::Result<Pass> {
     let bad = |key: &str| format!("{}: {key} is not hexadecimal of its length", path.display());
     Ok(match files::read_toml(path)? {
         File::D { certificate, seed } => {

@@ -68,7 +68,7 @@ impl CardNumber {
     }
 
     fn hash(&self, salt: &[u8; 32]) -> [u8; HASH_LENGTH] {
-        let message = [&Kind::Cards.domain()[..], &self.bits.to_be_bytes(), &self.bytes].concat();
+        let message = [Kind::Cards.domain(), &self.bits.to_be_bytes(), &self.bytes].concat();
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), &message);
         let mut hash = [0; HASH_LENGTH];
         hash.copy_from_slice(&tag.as_ref()[..HASH_LENGTH]);

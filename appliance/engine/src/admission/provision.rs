@@ -8,7 +8,23 @@ use super::list::ROOT_KEY_ID;
 use super::{GroupKey, Issuers, PartyEntry, Policy, Settings, UntrustedClock};
 use crate::time::Millis;
 
-/// `admission.toml`. Keys are 64 hexadecimal digits.
+/// `admission.toml`. Keys are 64 hexadecimal digits; `stile-token keys show` prints them in this form.
+///
+/// ```toml
+/// store_group = 7                  # below 16777216
+/// root_key = "…"                   # signs key sets; with it, issuers may be left out
+/// group_key = "…"                  # secret: wallet passes; without it they are refused
+/// card_salt = "…"                  # secret: cards; without it they are refused
+/// untrusted_clock = "refuse"       # or "skip_times"
+/// party = "count_in"               # or "scan_each"
+/// [[issuers]]                      # one or two, until a key set says otherwise
+/// id = 1                           # 1 to 255
+/// key = "…"
+/// [policy]
+/// degraded_after_hours = 36        # a deny or card list older than this is reported
+/// refused_after_hours = 168        # and older than this closes the gate; 0: never
+/// guest_visits = 1                 # visits that a guest pass opens for
+/// ```
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provision {
