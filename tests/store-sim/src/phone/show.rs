@@ -15,6 +15,7 @@ pub struct Show {
     approach_ms: f32,
     tremor_px: f32,
     tremor_phase: [f32; 2],
+    difficulty: String,
 }
 
 /// A frame of a show.
@@ -63,6 +64,7 @@ impl Show {
             from,
             approach_ms: dice.between(350.0, 800.0) as f32,
             tremor_px: dice.between(0.3, 1.5) as f32 * width / 1280.0,
+            difficulty: format!("{condition} {level} {profile}"),
             tremor_phase: [dice.between(0.0, 6.2) as f32, dice.between(0.0, 6.2) as f32],
         }
     }
@@ -71,6 +73,12 @@ impl Show {
     #[must_use]
     pub fn truth(&self) -> &str {
         &self.scene.truth
+    }
+
+    /// How it is hard to read: condition, level and profile.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.difficulty.clone()
     }
 
     /// The frame exposed at `ms` since the hand began to move. Hands move with least jerk (Flash and Hogan,
