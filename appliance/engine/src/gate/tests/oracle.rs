@@ -341,6 +341,11 @@ impl Model {
         self.exit_mode == GateMode::Free && !self.exit_by_controller
     }
 
+    /// Whether the exit has a reason to be released.
+    fn exit_asked(&self, now: Instant) -> bool {
+        self.exit_until.is_some_and(|until| now < until) || self.emergency || self.exit_free()
+    }
+
     fn can_exit(&self) -> bool {
         self.open && self.fire != Some(true)
     }
@@ -388,6 +393,7 @@ impl Model {
             self.store_open = !self.store_open;
             self.note_free(now, free);
         }
+        let asks = self.exit_asked(now);
         let past = |at: &mut Instant| now >= *at;
         self.stored.take_if(past);
         self.exit_until.take_if(past);
@@ -401,6 +407,8 @@ impl Model {
             line.ended.take_if(|ended| now.since(*ended) >= UNLOCK_GAP);
         }
         self.orders.retain(|_, (_, until)| now < *until);
+        // Nobody asks any more: the button was let go, the time is over, or the mode has changed.
+        self.owed.take_if(|_| !asks);
     }
 
     fn note_free(&mut self, now: Instant, was_free: bool) {
@@ -759,7 +767,8 @@ impl Model {
             assert!(now.since(since) < UNLOCK_MAX, "an unlock is a pulse");
             assert!(now.since(since) <= HOLD, "an activation ends when its time is over");
         }
-        assert!(self.owed.is_none_or(|owed| now <= owed), "who asks to leave may leave");
+        let late = self.owed.is_some_and(|owed| now > owed);
+        assert!(!late || !self.exit_asked(now), "who asks to leave may leave");
         for (_, at, ..) in &self.records {
             assert!(now.since(*at) <= RECORD_AFTER, "a passage's record comes in time");
         }
