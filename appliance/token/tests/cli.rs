@@ -204,7 +204,7 @@ fn read_qr(picture: &image::GrayImage) -> String {
     let (width, height) = picture.dimensions();
     let view =
         zxingcpp::ImageView::from_slice(picture.as_raw(), width, height, zxingcpp::ImageFormat::Lum).unwrap();
-    let codes = zxingcpp::read().formats(&[zxingcpp::BarcodeFormat::QRCode]).from(view).unwrap();
+    let codes = zxingcpp::read().formats([zxingcpp::BarcodeFormat::QRCode]).from(view).unwrap();
     assert_eq!(codes.len(), 1);
     codes[0].text()
 }
