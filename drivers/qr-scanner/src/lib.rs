@@ -22,6 +22,7 @@ pub mod select;
 #[cfg(feature = "serial")]
 pub mod serial;
 pub mod sim;
+#[cfg(any(feature = "hid", feature = "serial", feature = "keyboard"))]
 mod sysfs;
 #[cfg(feature = "hid")]
 mod usb;
@@ -29,8 +30,6 @@ mod usb;
 use std::future::Future;
 use std::io;
 use std::time::Instant;
-
-use rustix::io::Errno;
 
 pub use arrivals::{Arrivals, arrivals};
 
@@ -135,9 +134,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+}
 
+#[cfg(any(feature = "hid", feature = "serial", feature = "keyboard"))]
+impl Error {
     /// The operating system's refusal of opening.
     pub(crate) fn opening(error: impl Into<io::Error>) -> Self {
+        use rustix::io::Errno;
         let error = error.into();
         let kind = match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::NOTDIR) => ErrorKind::NotFound,

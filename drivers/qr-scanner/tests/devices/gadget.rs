@@ -7,8 +7,8 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nusb::MaybeFuture;
-use nusb::transfer::{ControlOut, ControlType, Direction, Recipient};
+use nusb::transfer::{ControlIn, ControlOut, ControlType, Direction, Recipient};
+use nusb::{Interface, MaybeFuture};
 use qr_scanner::codec::report::{DESCRIPTOR, Layout};
 use qr_scanner::conformance::Bench;
 use qr_scanner::select::Select;
@@ -297,29 +297,55 @@ impl Bench for Acm {
 pub async fn a_stall_is_cleared(bench: &mut HidPos) {
     const SET_FEATURE: u8 = 3;
     const ENDPOINT_HALT: u16 = 0;
-    let port = host_port(bench.name).expect("it is plugged in");
     for round in 0..3 {
-        let mut devices = nusb::list_devices().wait().expect("devices");
-        let found = devices.find(|device| device.sysfs_path().ends_with(&port)).expect("the scanner");
-        let device = found.open().wait().expect("usbfs");
-        let interface = device.detach_and_claim_interface(0).wait().expect("its interface");
-        let endpoints = interface.descriptor().expect("a descriptor");
-        let input = endpoints.endpoints().find(|endpoint| endpoint.direction() == Direction::In);
+        let (interface, input) = claim(bench.name);
         let halt = ControlOut {
             control_type: ControlType::Standard,
             recipient: Recipient::Endpoint,
             request: SET_FEATURE,
             value: ENDPOINT_HALT,
-            index: input.expect("an endpoint").address().into(),
+            index: input,
             data: &[],
         };
         interface.control_out(halt, NODE).wait().expect("the endpoint is halted");
-        drop((interface, device));
+        drop(interface);
+        assert!(is_halted(bench.name), "what the scanner is opened with");
         let mut scanner = open(bench).await;
         let text = format!("after stall {round}");
         let ((), scan) = tokio::join!(bench.show(text.as_bytes()), scanner.next_scan());
         assert_eq!(scan.expect("a code").text, text.as_bytes());
+        drop(scanner);
+        assert!(!is_halted(bench.name), "the device was told to go on");
     }
+}
+
+/// Takes the interface from whoever has it, with the address of its input endpoint.
+fn claim(name: &str) -> (Interface, u16) {
+    let port = host_port(name).expect("it is plugged in");
+    let mut devices = nusb::list_devices().wait().expect("devices");
+    let found = devices.find(|device| device.sysfs_path().ends_with(&port)).expect("the scanner");
+    let device = found.open().wait().expect("usbfs");
+    // Who had it before gives it back when the last of the transfers that it cancelled has ended.
+    let interface = wait("its interface", || device.detach_and_claim_interface(0).wait().ok());
+    let interface = interface.expect("its interface");
+    let descriptor = interface.descriptor().expect("a descriptor");
+    let input = descriptor.endpoints().find(|endpoint| endpoint.direction() == Direction::In);
+    let address = input.expect("an endpoint").address().into();
+    (interface, address)
+}
+
+fn is_halted(name: &str) -> bool {
+    const GET_STATUS: u8 = 0;
+    let (interface, index) = claim(name);
+    let status = ControlIn {
+        control_type: ControlType::Standard,
+        recipient: Recipient::Endpoint,
+        request: GET_STATUS,
+        value: 0,
+        index,
+        length: 2,
+    };
+    interface.control_in(status, NODE).wait().expect("a status")[0] & 1 != 0
 }
 
 /// Two scanners with the same ids: by their ports each code comes to its own lane; by their ids alone neither is
