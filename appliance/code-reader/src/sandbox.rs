@@ -12,8 +12,9 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
 };
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -159,7 +160,10 @@ fn drop_privileges(_: Bounds) -> Result<(), Missing> {
     let _ = clear_ambient_capability_set();
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    set_capabilities(None, sets).map_err(fail("capset"))?;
+    // A unit that forbids the call has mostly taken the capabilities away already.
+    if !capabilities(None).is_ok_and(|held| held == sets) {
+        set_capabilities(None, sets).map_err(fail("capset"))?;
+    }
     // A change of user forgets whose death we follow.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail("PDEATHSIG"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("dumpable"))
