@@ -7,8 +7,9 @@ use std::time::Duration;
 use runtime::watchdog::Watchdog;
 use tokio::time::Instant;
 
-/// A lane that has finished no step for so long is hung: its loop comes round every second.
-const HUNG: Duration = Duration::from_millis(2_500);
+/// A lane that has finished no step for so long is hung: its loop comes round four times a second. With the unit's
+/// `WatchdogSec=1200ms` a hung lane's lines fall before 2 s, from when controllers take an unlock as "hold open".
+const HUNG: Duration = Duration::from_millis(600);
 
 pub struct Heartbeat {
     shared: Arc<Mutex<Shared>>,
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn one_hung_lane_is_enough() {
         let now = Instant::now();
-        let (fresh, hung) = (now - Duration::from_millis(900), now - Duration::from_secs(3));
+        let (fresh, hung) = (now - Duration::from_millis(300), now - Duration::from_secs(3));
         assert!(all_alive(now, &[fresh, now]));
         assert!(!all_alive(now, &[fresh, hung]));
     }

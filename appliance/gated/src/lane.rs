@@ -33,7 +33,7 @@ const LATENCIES_MAX: usize = 256;
 /// A scanner that reads the code in front of it again within this time has read the same show of it.
 const SAME_CODE: Millis = Millis(3_000);
 /// The loop comes round at least this often, so that the watchdog sees it alive.
-const HEARTBEAT: Millis = Millis(1_000);
+const HEARTBEAT: Millis = Millis(250);
 /// Records of this lane not handed over because the keeper was behind; reported, and never waited for.
 const LOST_RECORDS: &str = "records lost because storage is too slow";
 

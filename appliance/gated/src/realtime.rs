@@ -23,12 +23,14 @@ pub enum Degraded {
     Priority(#[source] std::io::Error),
 }
 
-/// Keeps all memory of this process, now and later, in RAM.
+/// Keeps all memory that this process has used, and will use, in RAM. Not what it never touches: the kernel takes
+/// a dead process's memory apart before its files, so every page that is locked for nothing makes the lines fall
+/// later.
 ///
 /// # Errors
 /// Without `CAP_IPC_LOCK` or a sufficient `LimitMEMLOCK=`.
 pub fn lock_memory() -> Result<(), Degraded> {
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(|error| Degraded::Memory(error.into()))
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).map_err(|error| Degraded::Memory(error.into()))
 }
 
 /// A thread of its own for the lanes, before everything else where the operating system allows it. It ends
