@@ -14,6 +14,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 WORK=${WORK:-$CARGO_TARGET_DIR/corpus}
 BINARY=$CARGO_TARGET_DIR/$TRIPLE/release/fuzz
 LENGTH_MAX=4096
+FILES_MAX=200
 
 build() {
   cp ../../Cargo.lock Cargo.lock
@@ -35,7 +36,9 @@ run() {
   seeds
   local before status=0
   before=$(find "$WORK/$target" -type f | wc -l)
-  TARGET=$target nice -n 19 "$BINARY" -max_total_time="$seconds" -max_len=$LENGTH_MAX -timeout=10 -rss_limit_mb=3000 \
+  local words=()
+  case $target in bus_json | manifest) words=(-dict=words.dict) ;; esac
+  TARGET=$target nice -n 19 "$BINARY" "${words[@]}" -max_total_time="$seconds" -max_len=$LENGTH_MAX -timeout=10 -rss_limit_mb=3000 \
     -reload=0 -print_final_stats=1 -artifact_prefix="artifacts/$target-" \
     "$WORK/$target" "corpus/$target" "$WORK/.seeds/$target" >"$WORK/$target.log" 2>&1 || status=$?
   local runs cover
@@ -52,10 +55,11 @@ minimise() {
     merged=$(mktemp -d)
     TARGET=$target "$BINARY" -merge=1 -max_len=$LENGTH_MAX -rss_limit_mb=3000 "$merged" "corpus/$target" \
       "$WORK/.seeds/$target" "$WORK/$target" >/dev/null 2>&1
-    # Regressions stay whatever they cover. Of the others the smallest two hundred.
+    # Regressions stay whatever they cover. The others are named by their hashes, so the first by name are any.
     mkdir -p "corpus/$target"
     find "corpus/$target" -type f ! -name 'regression-*' -delete
-    find "$merged" -type f -size -9 -printf '%s %f\n' | sort -n | head -200 | while read -r _ name; do
+    local room=$((FILES_MAX - $(find "corpus/$target" -type f | wc -l)))
+    find "$merged" -type f -size -9 -printf '%f\n' | sort | sed -n "1,${room}p" | while read -r name; do
       cp "$merged/$name" "corpus/$target/"
     done
     rm -r "$merged"

@@ -18,6 +18,8 @@ use crate::{Input, Seed};
 
 /// Steps of an input at most; an exchange takes some three.
 const STEPS_MAX: usize = 400;
+/// Steps after the end of an input, in which what was shown is heard: some ten polls.
+const IDLE_STEPS: u32 = 40;
 /// Time of a step, milliseconds: libosdp polls a reader every 50.
 const STEP_MS: i64 = 20;
 
@@ -182,7 +184,7 @@ pub fn link(input: &[u8]) {
     let (mut reader, handle) = sim::stepped(Box::new(theirs), 0, Some(key()));
     let (sender, mut receiver) = mpsc::channel::<Result<Report, Error>>(64);
     let shown: Rc<RefCell<Vec<Bits>>> = Rc::default();
-    let (mut heard, mut control) = (0, 0);
+    let (mut heard, mut control, mut idle) = (0, 0, 0);
     for _ in 0..STEPS_MAX {
         assert!(panel.fill() && reader.step(), "the line stays");
         panel.step(&sender);
@@ -224,6 +226,10 @@ pub fn link(input: &[u8]) {
         }
         put(&to_reader, &down);
         put(&to_panel, &up);
+        idle += u32::from(input.is_empty());
+        if idle > IDLE_STEPS {
+            break;
+        }
         while let Ok(report) = receiver.try_recv() {
             if let Ok(Report::Card(card)) = report {
                 heard += 1;
