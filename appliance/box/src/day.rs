@@ -1,6 +1,6 @@
 //! A simulated store day: the world moves the devices, the services do the rest, and the table compares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use camera::Format;
-use engine::message::{Ack, GateView, Passage, Receipt, Review, topic};
+use engine::message::{Ack, GateFact, GateReport, GateView, Passage, Receipt, Review, topic};
 use engine::store::StoreMap;
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MessageId};
@@ -47,6 +47,7 @@ pub struct Plan {
 pub struct Listener {
     receipts: Subscription,
     reviews: Subscription,
+    reports: Subscription,
     passages: Subscription,
     gates: Subscription,
     /// Receipts by id.
@@ -55,6 +56,8 @@ pub struct Listener {
     pub reviewed: BTreeMap<MessageId, Review>,
     /// Passages by id.
     pub passed: BTreeMap<MessageId, Passage>,
+    /// Incidents that the lanes reported.
+    incidents: BTreeSet<MessageId>,
     latencies: BTreeMap<LaneId, Latencies>,
 }
 
@@ -303,16 +306,19 @@ impl Listener {
         Self {
             receipts: bus.subscribe(topic::RECEIPT),
             reviews: bus.subscribe(topic::REVIEW),
+            reports: bus.subscribe(topic::GATE_REPORT),
             passages: bus.subscribe(topic::PASSAGE),
             gates: bus.subscribe(&format!("{}/#", topic::GATE_VIEW)),
             settled: BTreeMap::new(),
             reviewed: BTreeMap::new(),
             passed: BTreeMap::new(),
+            incidents: BTreeSet::new(),
             latencies: BTreeMap::new(),
         }
     }
 
-    /// Takes what has arrived and acknowledges receipts and reviews, as the chain's uplink does.
+    /// Takes what has arrived and acknowledges receipts and reviews, as the chain's uplink does, and what the gates
+    /// report, as the console does.
     pub fn listen(&mut self, bus: &Bus) {
         while let Some(message) = self.receipts.try_recv() {
             if let Ok(receipt) = message.parse::<Receipt>() {
@@ -324,6 +330,14 @@ impl Listener {
             if let Ok(review) = message.parse::<Review>() {
                 acknowledge(bus, &review.event);
                 self.reviewed.insert(review.event.clone(), review);
+            }
+        }
+        while let Some(message) = self.reports.try_recv() {
+            if let Ok(report) = message.parse::<GateReport>() {
+                acknowledge(bus, &report.id);
+                if matches!(report.fact, GateFact::Incident { .. }) {
+                    self.incidents.insert(report.id);
+                }
             }
         }
         while let Some(message) = self.passages.try_recv() {
@@ -377,6 +391,7 @@ impl Listener {
             item_recall: score.recall(),
             item_f1: score.f1(),
             reviews: self.reviewed.len(),
+            incidents: self.incidents.len(),
             gate_ms: Percentiles::of_microseconds(latencies.collect()),
             camera_frames: devices.frames(),
             simulated_seconds: simulated.as_seconds(),

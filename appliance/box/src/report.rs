@@ -42,6 +42,8 @@ pub struct Table {
     pub item_f1: f64,
     /// Shelf events that waited for a person.
     pub reviews: usize,
+    /// Incidents that the lanes reported to staff: tailgating, forced passages and the like.
+    pub incidents: usize,
     /// Reader report to unlock line, in real time.
     pub gate_ms: Percentiles,
     /// Camera frames that the detector looked at.
@@ -165,6 +167,7 @@ impl fmt::Display for Table {
         writeln!(f, "item recall      {:>10.4}", self.item_recall)?;
         writeln!(f, "item F1          {:>10.4}", self.item_f1)?;
         writeln!(f, "reviews          {:>10}", self.reviews)?;
+        writeln!(f, "gate incidents   {:>10}", self.incidents)?;
         writeln!(f, "gate p50         {:>10.3}  ms, reader report to unlock line", self.gate_ms.p50)?;
         writeln!(f, "gate p99         {:>10.3}  ms, {} unlocks", self.gate_ms.p99, self.gate_ms.samples)?;
         writeln!(f, "camera frames    {:>10}", self.camera_frames)?;
