@@ -13,7 +13,7 @@ export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 # The virtual machine's own: an emulator, and what unpacks its kernel and builds two modules for it.
 VM_PACKAGES := qemu-system-x86 xz-utils kmod
 
-.PHONY: help run day test lint bench vm-test
+.PHONY: help run day test lint bench campaign vm-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,10 +34,14 @@ lint: deps ## clippy, warnings as errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 bench: deps ## the numbers of the README
-	cargo bench --locked -p gated --bench gate -p engine --bench floor -p store-sim --bench render \
+	cargo bench --locked -p gated --bench gate -p engine --bench floor --bench gate_walks -p store-sim --bench render \
 	  -p kiosk --bench screen -p recognition --bench detect -p palm --bench palm -p cartd --bench ledger
 	cargo build --release --locked -p box
 	for seed in 1 2 3; do STILE_LOG=error target/release/box day --seed $$seed --shoppers 50 || exit 1; done
+
+campaign: deps ## hours of trouble for the gate: 100,000 shoppers with faults, 20 million steps of random walks
+	cargo bench --locked -p gated --bench campaign -- --entries 100000 --seed 1
+	cargo bench --locked -p engine --bench gate_walks -- 20000000 1000000
 
 vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's GPIO, USB and video, in QEMU (ARGS="--list"; tests/vm)
 	tests/vm/kernel.sh $(CACHE)/vm/kernel
