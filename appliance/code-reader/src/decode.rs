@@ -31,6 +31,13 @@ const PLACES_MAX: i32 = 4;
 /// A place is searched with this share of its size around it.
 const MARGIN: f64 = 0.25;
 
+/// What an entry code can be. The small kinds have so little redundancy that a bad picture of a large code now
+/// and then holds one by chance, so that a frame is not searched for them.
+const ENTRY_FORMATS: [BarcodeFormat; 1] = [BarcodeFormat::QRCode];
+/// What a still picture is searched for.
+const ALL_FORMATS: [BarcodeFormat; 3] =
+    [BarcodeFormat::QRCode, BarcodeFormat::MicroQRCode, BarcodeFormat::RMQRCode];
+
 /// Why a picture was not searched.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -317,7 +324,7 @@ fn read_still(picture: &GrayImage) -> Result<Found, Error> {
 /// One search that also tells where something like a code is.
 fn look_for_places(picture: &GrayImage, attempt: &Attempt) -> Result<(Vec<Code>, Option<Place>), Error> {
     let Some(copy) = (attempt.make)(picture) else { return Ok((Vec::new(), None)) };
-    let found = reader(attempt.binarizer, PLACES_MAX).return_errors(true).from(view(&copy)?);
+    let found = reader(attempt.binarizer, PLACES_MAX, &ENTRY_FORMATS).return_errors(true).from(view(&copy)?);
     let found = found.map_err(|_| Error::Decoder)?;
     let codes = codes_of(&found, attempt);
     let area = |place: &Place| place.width * place.height;
@@ -325,9 +332,9 @@ fn look_for_places(picture: &GrayImage, attempt: &Attempt) -> Result<(Vec<Code>,
     Ok((codes, places.max_by_key(area)))
 }
 
-fn reader(binarizer: Binarizer, codes_max: i32) -> BarcodeReader {
+fn reader(binarizer: Binarizer, codes_max: i32, formats: &[BarcodeFormat]) -> BarcodeReader {
     BarcodeReader::new()
-        .formats([BarcodeFormat::QRCode, BarcodeFormat::MicroQRCode, BarcodeFormat::RMQRCode])
+        .formats(formats)
         .try_harder(true)
         .try_rotate(true)
         .try_invert(true)
@@ -343,7 +350,11 @@ fn view(picture: &GrayImage) -> Result<ImageView<'_>, Error> {
 }
 
 fn search(picture: &GrayImage, binarizer: Binarizer, codes_max: Option<i32>) -> Result<Vec<Barcode>, Error> {
-    let found = reader(binarizer, codes_max.unwrap_or(CODES_MAX as i32)).from(view(picture)?);
+    let reader = match codes_max {
+        Some(codes_max) => reader(binarizer, codes_max, &ENTRY_FORMATS),
+        None => reader(binarizer, CODES_MAX as i32, &ALL_FORMATS),
+    };
+    let found = reader.from(view(picture)?);
     found.map_err(|_| Error::Decoder)
 }
 
