@@ -12,8 +12,10 @@ export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 
 # The virtual machine's own: an emulator, and what unpacks its kernel and builds two modules for it.
 VM_PACKAGES := qemu-system-x86 xz-utils kmod
+# The decoders that ours is measured against.
+DECODER_PACKAGES := python3-venv libzbar0
 
-.PHONY: help run day test lint bench campaign vm-test
+.PHONY: help run day test lint bench bench-decoders campaign vm-test
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +41,11 @@ bench: deps ## the numbers of the README
 	cargo build --release --locked -p box
 	for seed in 1 2 3; do STILE_LOG=error target/release/box day --seed $$seed --shoppers 50 || exit 1; done
 
+bench-decoders: deps $(CACHE)/decoders/packages.stamp ## QR decoders side by side, and phone shown to code read (FOLDERS="../shared/data/qr")
+	cd tests/decoders && { [ -d .venv ] || python3 -m venv .venv; } && .venv/bin/pip install -q -r requirements.txt
+	cd tests/decoders && cargo run --release --locked -- compare --count 2 --python .venv/bin/python $(abspath $(FOLDERS))
+	cd tests/decoders && for w in 1280 640; do cargo run --release --locked -- shows --count 100 --width $$w || exit 1; done
+
 campaign: deps ## hours of trouble for the gate: 100,000 shoppers with faults, 20 million steps of random walks
 	cargo bench --locked -p gated --bench campaign -- --entries 100000 --seed 1
 	cargo bench --locked -p engine --bench gate_walks -- 20000000 1000000
@@ -53,7 +60,8 @@ deps: $(CACHE)/packages.stamp $(ORT)
 # Asks the package manager only when something is missing, so that an offline machine with everything works.
 $(CACHE)/packages.stamp: WANTED = $(PACKAGES)
 $(CACHE)/vm/packages.stamp: WANTED = $(VM_PACKAGES)
-$(CACHE)/packages.stamp $(CACHE)/vm/packages.stamp: Makefile
+$(CACHE)/decoders/packages.stamp: WANTED = $(DECODER_PACKAGES)
+$(CACHE)/packages.stamp $(CACHE)/vm/packages.stamp $(CACHE)/decoders/packages.stamp: Makefile
 	@mkdir -p $(@D)
 	@if command -v dpkg-query >/dev/null; then \
 	  missing=$$(for p in $(WANTED); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
