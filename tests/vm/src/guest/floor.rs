@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use turnstile::gpiosim::{GpioSim, Wiring};
+use turnstile::{Output, Outputs, Turnstile};
+
 use crate::figure::Figure;
 use crate::gadget::{Scanner, hidraws, reports};
-use crate::say;
+use crate::{lines, say};
 
 const ROUNDS: u32 = 2_000;
 
@@ -17,6 +20,7 @@ const ROUNDS: u32 = 2_000;
 pub fn run() -> Result<()> {
     say(&Figure::of("pipe to another process and back", ping_pong()?).line());
     say(&Figure::of("report at the gadget to its reader at hidraw", hid()?).line());
+    say(&Figure::of("output driven to its level seen", gpio()?).line());
     Ok(())
 }
 
@@ -75,6 +79,23 @@ fn hid() -> Result<Vec<Duration>> {
         let (at, length) = arrived.recv_timeout(Duration::from_secs(5)).context("a report was lost")?;
         ensure!(length == report.len(), "a report of {} bytes came as {length}", report.len());
         times.push(at - began);
+    }
+    Ok(times)
+}
+
+/// One level through the character device and back through the simulated chip's far side, in one thread.
+fn gpio() -> Result<Vec<Duration>> {
+    let strip = GpioSim::create("floor", Wiring::default()).context("cannot make the simulated chip")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let mut turnstile = turnstile::cdev::open(&strip.settings()).context("cannot open the lines")?;
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let active = round % 2 == 0;
+        let began = Instant::now();
+        turnstile.drive(Outputs { unlock_a: active, ..Outputs::INACTIVE })?;
+        ensure!(lines::is_active(&strip, Output::UnlockA)? == active, "a driven line has its level at once");
+        times.push(began.elapsed());
     }
     Ok(times)
 }
