@@ -89,7 +89,7 @@ pub fn seeds() -> Vec<Seed> {
             text.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
         all.push(("manifest", format!("role-{index}"), [&[0], text.as_bytes()].concat()));
     }
-    let osdp = "path = \"/dev/ttyS1\"\nbaud = 115200\naddress = 3\nkey_file = \"/etc/stile/reader.key\"\ninstall = false\n";
+    let osdp = "path = \"/dev/ttyS1\"\nbaud = 115200\naddress = 3\nkey_file = \"/etc/reader.key\"\ninstall = false\n";
     let wiegand = "chip = \"/dev/gpiochip0\"\nd0 = 17\nd1 = \"D1\"\nbit_counts = [26, 37]\npause_ms = 30\n";
     let v4l2 = "path = \"/dev/video0\"\nformat = \"grey\"\nwidth = 640\nheight = 480\nbuffers = 3\n";
     for (kind, name, text) in [(1_u8, "osdp", osdp), (2, "wiegand", wiegand), (3, "v4l2", v4l2)] {
