@@ -4,8 +4,9 @@ use std::f64::consts::TAU;
 
 use engine::floor::camera::CameraModel;
 use engine::message::{
-    Candidate, CartLine, DenyReason, FloorView, GateModes, GateStatus, GateView, Hand, Health, HealthState, Notice,
-    Person, Receipt, ReceiptLine, Review, SessionState, SessionView, StaffCall, StoreView, topic,
+    Candidate, CartLine, DenyReason, FloorView, GateFact, GateModes, GateOrder, GateOutcome, GateReport,
+    GateStatus, GateView, Hand, Health, HealthState, Incident, Notice, Person, Receipt, ReceiptLine, Review,
+    SessionState, SessionView, StaffCall, StoreView, Witness, topic,
 };
 use engine::store::{Camera, Gondola, Lane, Product, StoreMap};
 use engine::units::{CameraId, Currency, Mass, MemberHandle, MessageId, Money, PlateId, TrackId};
@@ -255,6 +256,30 @@ fn health(bus: &Bus, now: engine::time::Instant) {
     }
 }
 
+fn reports(bus: &Bus, now: engine::time::Instant) {
+    let tailgating = |by| Incident::Tailgating { passage: 70, member: Some(MemberHandle(77)), by, people: 1 };
+    let incidents = [
+        ("entry-1", Incident::Held { since: engine::time::Instant(now.0 - 900_000) }),
+        ("entry-2", Incident::Tamper { open: true }),
+        ("entry-2", Incident::Tamper { open: false }),
+        ("entry-1", tailgating(Witness::Floor)),
+        ("exit-1", Incident::WrongWay { passage: 12 }),
+    ];
+    for (index, (lane, incident)) in incidents.into_iter().enumerate() {
+        let id = MessageId(format!("gated.1/{index}"));
+        let at = engine::time::Instant(now.0 - (600 - 100 * index as u64) * 1000);
+        let fact = GateFact::Incident { incident };
+        bus.publish(topic::GATE_REPORT, &GateReport { id, lane: lane.into(), at, fact });
+    }
+}
+
+/// Every order is carried out, or so it says.
+fn obey(bus: &Bus, now: engine::time::Instant, order: GateOrder) {
+    let id = MessageId(format!("gated.1/done-{}", order.id.0.replace('/', "-")));
+    let fact = GateFact::Ordered { order: order.id, outcome: GateOutcome::Done };
+    bus.publish(topic::GATE_REPORT, &GateReport { id, lane: order.lane, at: now, fact });
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     runtime::telemetry::init();
@@ -270,6 +295,8 @@ async fn main() -> anyhow::Result<()> {
     let now = clock.now();
     receipts(&bus, now);
     health(&bus, now);
+    reports(&bus, now);
+    let mut orders = bus.subscribe(topic::GATE_ORDER);
     let lane = |name: &str| format!("{}/{name}", topic::GATE_VIEW);
     let welcome = Notice::Welcome { remaining: 0 };
     bus.publish_view(&lane("entry-1"), &gate(now, "entry-1", GateStatus::Open, welcome, 71, 0));
@@ -282,6 +309,7 @@ async fn main() -> anyhow::Result<()> {
     for tick in 0.. {
         tokio::select! {
             _ = ticks.tick() => bus.publish_view(topic::FLOOR_VIEW, &floor(clock.now(), tick)),
+            order = orders.recv() => obey(&bus, clock.now(), order.parse()?),
             _ = tokio::signal::ctrl_c() => break,
         }
     }

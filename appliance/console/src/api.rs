@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -66,6 +66,8 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(events))
         .routes(routes!(floor))
         .routes(routes!(lanes))
+        .routes(routes!(gate_events))
+        .routes(routes!(order))
         .routes(routes!(sessions))
         .routes(routes!(receipts))
         .routes(routes!(reviews))
@@ -103,8 +105,8 @@ async fn snapshot(State(shared): Console) -> Json<model::Snapshot> {
 }
 
 /// Server-sent events: first `snapshot`, then `floor`, `lanes`, `sessions`, `reviews`, `receipts`,
-/// `decisions`, `calls`, `health` and `numbers` as they change; each carries that part of the snapshot,
-/// whole.
+/// `decisions`, `calls`, `health`, `gate_events` and `numbers` as they change; each carries that part of the
+/// snapshot, whole.
 #[utoipa::path(get, path = "/api/v1/events", tag = "store",
     responses((status = 200, content_type = "text/event-stream", body = String)))]
 async fn events(State(shared): Console) -> impl IntoResponse {
@@ -123,6 +125,32 @@ async fn floor(State(shared): Console) -> Json<model::Floor> {
     responses((status = 200, body = [model::Lane])))]
 async fn lanes(State(shared): Console) -> Json<Vec<model::Lane>> {
     Json(shared.known().lanes())
+}
+
+/// What gates reported and staff ordered, newest first, at most 100.
+#[utoipa::path(get, path = "/api/v1/gate-events", tag = "gates",
+    responses((status = 200, body = [model::GateEvent])))]
+async fn gate_events(State(shared): Console) -> Json<Vec<model::GateEvent>> {
+    Json(shared.known().gate_log.events())
+}
+
+/// Orders a lane to open for one person or to operate in another way. The answer carries the order's number and
+/// says that it is on its way; the console repeats it until the lane answers, for 10 seconds at most, and the
+/// gate event of that number then says what became of it.
+#[utoipa::path(post, path = "/api/v1/lanes/{lane}/orders", tag = "gates",
+    params(("lane" = String, Path, description = "The lane's name")), request_body = model::OrderRequest,
+    responses((status = 202, body = model::GateEvent), (status = 401, body = model::Problem),
+        (status = 403, body = model::Problem), (status = 415, body = model::Problem),
+        (status = 422, body = model::Problem)))]
+async fn order(State(shared): Console, Path(lane): Path<String>, body: Bytes) -> Response {
+    let request: model::OrderRequest = match read(&body) {
+        Ok(request) => request,
+        Err(problem) => return (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response(),
+    };
+    match shared.order(&lane, &request) {
+        Ok(event) => (StatusCode::ACCEPTED, Json(event)).into_response(),
+        Err(problem) => (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response(),
+    }
 }
 
 /// Visits with their carts.
@@ -305,6 +333,7 @@ fn parts(shared: &Shared, change: Change) -> Vec<Event> {
         Change::Health => vec![event("health", &known.health()), numbers()],
         Change::Calls => vec![event("calls", &known.calls(now)), numbers()],
         Change::Decisions => vec![event("decisions", &known.decisions())],
+        Change::GateEvents => vec![event("gate_events", &known.gate_log.events())],
     }
 }
 

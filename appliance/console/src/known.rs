@@ -1,10 +1,10 @@
 //! What the console has learnt from the bus: a pure fold of messages, and its picture for the API.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use engine::message::{
-    Ack, DenyReason, FloorView, GateStatus, GateView, Health, HealthState, Notice, Receipt, ReviewDecision,
-    SessionState, StaffCall, StaffCallState, StoreView, topic,
+    Ack, DenyReason, FloorView, GateOrder, GateStatus, GateView, Health, HealthState, Notice, Receipt,
+    ReviewDecision, SessionState, StaffCall, StaffCallState, StoreView, topic,
 };
 use engine::store::{Product, StoreMap};
 use engine::time::{Instant, Millis};
@@ -12,12 +12,11 @@ use engine::units::{Currency, LaneId, MessageId, ProductId, TrackId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::gate_log::{GateLog, ORDER_LIFE, Seen};
 use crate::model;
 
 /// Receipts kept for the page; the ledger keeps all.
 const RECEIPTS_MAX: usize = 100;
-/// Receipt numbers remembered to drop repeats; repeats come within seconds.
-const RECEIPT_IDS_MAX: usize = 10_000;
 /// Decisions kept for the page once cartd has them.
 const DECISIONS_MAX: usize = 50;
 /// Calls kept at all: a broken screen must not fill the memory.
@@ -46,6 +45,8 @@ pub enum Change {
     Calls,
     /// A decision was made or stored.
     Decisions,
+    /// A gate reported something, or an order was given, answered or given up.
+    GateEvents,
 }
 
 /// A message that could not be read.
@@ -82,13 +83,14 @@ pub struct Known {
     gates: BTreeMap<LaneId, GateView>,
     store: StoreView,
     receipts: VecDeque<Receipt>,
-    receipt_ids: BTreeSet<MessageId>,
-    receipt_order: VecDeque<MessageId>,
+    receipts_seen: Seen,
     receipt_count: u64,
     takings: i64,
     health: BTreeMap<(String, String), Health>,
     calls: BTreeMap<MessageId, Call>,
     decisions: Vec<Pending>,
+    /// What gates reported, and orders to them.
+    pub gate_log: GateLog,
 }
 
 impl Known {
@@ -105,13 +107,13 @@ impl Known {
             gates: BTreeMap::new(),
             store: StoreView::default(),
             receipts: VecDeque::new(),
-            receipt_ids: BTreeSet::new(),
-            receipt_order: VecDeque::new(),
+            receipts_seen: Seen::default(),
             receipt_count: 0,
             takings: 0,
             health: BTreeMap::new(),
             calls: BTreeMap::new(),
             decisions: Vec::new(),
+            gate_log: GateLog::default(),
         }
     }
 
@@ -132,6 +134,9 @@ impl Known {
             let view: GateView = read(name, payload)?;
             self.gates.insert(view.lane.clone(), view);
             return Ok(Some(Change::Lanes));
+        }
+        if name == topic::GATE_REPORT {
+            return Ok(self.gate_log.take(read(name, payload)?).then_some(Change::GateEvents));
         }
         if name == topic::RECEIPT {
             return Ok(self.take_receipt(read(name, payload)?));
@@ -155,14 +160,8 @@ impl Known {
     }
 
     fn take_receipt(&mut self, receipt: Receipt) -> Option<Change> {
-        if !self.receipt_ids.insert(receipt.id.clone()) {
+        if !self.receipts_seen.first(&receipt.id) {
             return None;
-        }
-        self.receipt_order.push_back(receipt.id.clone());
-        if self.receipt_order.len() > RECEIPT_IDS_MAX
-            && let Some(oldest) = self.receipt_order.pop_front()
-        {
-            self.receipt_ids.remove(&oldest);
         }
         self.receipt_count += 1;
         if receipt.total.currency == self.currency {
@@ -232,10 +231,11 @@ impl Known {
             .collect()
     }
 
-    /// When [`Self::due`] next has something.
+    /// When [`Self::due`] or [`GateLog::due`] next has something.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.decisions.iter().filter(|pending| !pending.stored).map(|pending| pending.send_at).min()
+        let decisions = self.decisions.iter().filter(|pending| !pending.stored);
+        decisions.map(|pending| pending.send_at).chain(self.gate_log.deadline()).min()
     }
 
     /// Checks a decision against what is known, and makes the message of it.
@@ -247,7 +247,6 @@ impl Known {
         id: MessageId,
         request: &model::DecisionRequest,
     ) -> Result<ReviewDecision, model::Problem> {
-        let problem = |field: String, error: String| model::Problem { error, field: Some(field) };
         let event = MessageId(request.event.clone());
         let Some(review) = self.store.reviews.iter().find(|review| review.event == event) else {
             return Err(problem("event".into(), format!("event: no review {:?} waits", request.event)));
@@ -284,12 +283,34 @@ impl Known {
             }
             items.push((product, item.count));
         }
-        let by = request.by.trim();
-        if by.is_empty() || by.chars().count() > 64 {
-            return Err(problem("by".into(), "by: needs 1 to 64 characters".into()));
-        }
+        let by = text("by", &request.by, 64)?;
         let session = request.session.as_ref().map(|session| session.as_str().into());
-        Ok(ReviewDecision { id, event, session, items, by: by.to_owned() })
+        Ok(ReviewDecision { id, event, session, items, by })
+    }
+
+    /// Checks an order against what is known, and makes the message of it. Whether the lane can do it, the lane says.
+    ///
+    /// # Errors
+    /// The first field at fault.
+    pub fn check_order(
+        &self,
+        now: Instant,
+        id: MessageId,
+        lane: &str,
+        request: &model::OrderRequest,
+    ) -> Result<GateOrder, model::Problem> {
+        let known = |known: &LaneId| known.0 == lane;
+        if !self.gates.keys().chain(self.map.lanes.iter().map(|lane| &lane.id)).any(known) {
+            return Err(problem("lane".into(), format!("lane: no lane {lane:?} is known")));
+        }
+        let by = text("by", &request.by, 64)?;
+        let reason = text("reason", &request.reason, 200)?;
+        if self.gate_log.is_full() {
+            let error = "too many orders wait for an answer; try again in some seconds".to_owned();
+            return Err(model::Problem { error, field: None });
+        }
+        let expires = now.after(ORDER_LIFE);
+        Ok(GateOrder { id, lane: lane.into(), expires, by, reason, task: request.task.into() })
     }
 
     /// Everything, for the API.
@@ -305,6 +326,7 @@ impl Known {
             decisions: self.decisions(),
             calls: self.calls(now),
             health: self.health(),
+            gate_events: self.gate_log.events(),
             numbers: self.numbers(now, bus),
         }
     }
@@ -594,6 +616,13 @@ fn lane(view: &GateView) -> model::Lane {
         status: word::<GateStatus>(&view.status),
         notice: notice(&view.notice).to_owned(),
         reason,
+        modes: model::Modes {
+            entry: word(&view.modes.entry),
+            exit: word(&view.modes.exit),
+            service: word(&view.modes.service),
+            store_open: view.modes.store_open,
+            inside: view.modes.inside,
+        },
         unlocks: view.unlocks,
         entries: view.entries,
         exits: view.exits,
@@ -627,11 +656,24 @@ fn notice(notice: &Notice) -> &'static str {
 }
 
 /// The word by which a fieldless enum goes on the bus.
-fn word<T: Serialize>(value: &T) -> String {
+pub fn word<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(_) | Err(_) => String::new(),
     }
+}
+
+fn problem(field: String, error: String) -> model::Problem {
+    model::Problem { error, field: Some(field) }
+}
+
+/// What a person wrote into a field, without the space around it.
+fn text(field: &str, given: &str, most: usize) -> Result<String, model::Problem> {
+    let given = given.trim();
+    if given.is_empty() || given.chars().count() > most {
+        return Err(problem(field.to_owned(), format!("{field}: needs 1 to {most} characters")));
+    }
+    Ok(given.to_owned())
 }
 
 fn under(name: &str, root: &str) -> bool {

@@ -1,8 +1,9 @@
 //! The console shows staff the store live in a web page and gives integrators the same over HTTP: carts,
 //! receipts, the review queue, staff calls, health and metrics.
 //!
-//! It deliberately decides nothing and stores nothing: what it shows it learnt from the bus, and what staff
-//! decide it hands to cartd until cartd has stored it.
+//! It deliberately decides nothing and stores nothing: what it shows it learnt from the bus, what staff decide
+//! it hands to cartd until cartd has stored it, and what staff order a gate it hands to gated until the gate has
+//! answered or the order has expired.
 //!
 //! What is protected and what is not: changes need the same origin and, where [`ConsoleSettings::token`] is
 //! set, that token. Reading needs nothing but reaching the address, so the console binds to loopback unless
@@ -10,6 +11,7 @@
 //! in front to leave the box.
 
 mod api;
+mod gate_log;
 mod guard;
 mod known;
 mod metrics;
@@ -21,12 +23,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::message::{StaffAnswer, topic};
+use engine::message::{Ack, GateReport, StaffAnswer, topic};
 use engine::store::StoreMap;
 use engine::units::MessageId;
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
 use runtime::manifest::ConsoleSettings;
+use runtime::outbox::ack_topic_of;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
@@ -75,7 +78,7 @@ pub(crate) struct Shared {
     address: SocketAddr,
     token: Option<String>,
     stop: watch::Receiver<bool>,
-    decisions_made: AtomicU64,
+    ids_made: AtomicU64,
     wake: tokio::sync::Notify,
     /// Gives out demonstration passes, where the manifest names an issuer key.
     phone: Option<phone::Enrolment>,
@@ -171,9 +174,8 @@ impl Shared {
         Self {
             known: Mutex::new(Known::new(map)),
             changes: broadcast::channel(CHANGES_MAX).0,
-            // The start's time makes decision numbers unique over restarts: fewer than 1000 a millisecond are
-            // made.
-            decisions_made: AtomicU64::new(clock.now().0.saturating_mul(1000)),
+            // The start's time makes message numbers unique over restarts: fewer than 1000 a millisecond are made.
+            ids_made: AtomicU64::new(clock.now().0.saturating_mul(1000)),
             bus,
             clock,
             address,
@@ -200,8 +202,7 @@ impl Shared {
 
     pub(crate) fn decide(&self, request: &model::DecisionRequest) -> Result<model::Decision, model::Problem> {
         let now = self.clock.now();
-        let number = self.decisions_made.fetch_add(1, Ordering::Relaxed);
-        let id = MessageId(format!("{SOURCE}/{number}"));
+        let id = self.next_id();
         let mut known = self.known();
         let decision = known.check(id.clone(), request)?;
         let answer = model::Decision {
@@ -220,6 +221,45 @@ impl Shared {
         Ok(answer)
     }
 
+    pub(crate) fn order(
+        &self,
+        lane: &str,
+        request: &model::OrderRequest,
+    ) -> Result<model::GateEvent, model::Problem> {
+        let now = self.clock.now();
+        let mut known = self.known();
+        let order = known.check_order(now, self.next_id(), lane, request)?;
+        let event = known.gate_log.order(now, order.clone(), request.task);
+        drop(known);
+        tracing::info!(lane, task = ?order.task, by = order.by, reason = order.reason, "gate ordered");
+        self.bus.publish(topic::GATE_ORDER, &order);
+        self.tell(Change::GateEvents);
+        self.wake.notify_one();
+        Ok(event)
+    }
+
+    fn next_id(&self) -> MessageId {
+        let number = self.ids_made.fetch_add(1, Ordering::Relaxed);
+        MessageId(format!("{SOURCE}/{number}"))
+    }
+
+    /// Sends what nobody has answered again.
+    fn repeat(&self) {
+        let now = self.clock.now();
+        let mut known = self.known();
+        let (decisions, due) = (known.due(now), known.gate_log.due(now));
+        drop(known);
+        for decision in decisions {
+            self.bus.publish(topic::REVIEW_DECISION, &decision);
+        }
+        for order in due.orders {
+            self.bus.publish(topic::GATE_ORDER, &order);
+        }
+        if due.changed {
+            self.tell(Change::GateEvents);
+        }
+    }
+
     fn take(&self, name: &str, payload: &[u8]) {
         let now = self.clock.now();
         let taken = self.known().take(now, name, payload);
@@ -234,6 +274,12 @@ impl Shared {
         {
             self.bus.publish(topic::STAFF_ANSWER, &StaffAnswer { call: call.id, state });
         }
+        // A repeat too: the acknowledgement before may have been lost.
+        if name == topic::GATE_REPORT
+            && let Ok(report) = serde_json::from_slice::<GateReport>(payload)
+        {
+            self.bus.publish(&ack_topic_of(&report.id), &Ack { ids: vec![report.id] });
+        }
     }
 }
 
@@ -242,6 +288,7 @@ impl Shared {
 struct Feed {
     floor: Subscription,
     gates: Subscription,
+    reports: Subscription,
     store: Subscription,
     receipts: Subscription,
     health: Subscription,
@@ -254,6 +301,7 @@ impl Feed {
         Self {
             floor: bus.subscribe(topic::FLOOR_VIEW),
             gates: bus.subscribe(&format!("{}/+", topic::GATE_VIEW)),
+            reports: bus.subscribe(topic::GATE_REPORT),
             store: bus.subscribe(topic::STORE_VIEW),
             receipts: bus.subscribe(topic::RECEIPT),
             health: bus.subscribe(&format!("{}/#", topic::HEALTH)),
@@ -268,6 +316,7 @@ impl Feed {
             let message = tokio::select! {
                 message = self.calls.recv() => message,
                 message = self.gates.recv() => message,
+                message = self.reports.recv() => message,
                 message = self.store.recv() => message,
                 message = self.receipts.recv() => message,
                 message = self.health.recv() => message,
@@ -275,9 +324,7 @@ impl Feed {
                 message = self.floor.recv() => message,
                 () = shared.wake.notified() => continue,
                 () = shared.clock.until(deadline) => {
-                    for decision in shared.known().due(shared.clock.now()) {
-                        shared.bus.publish(topic::REVIEW_DECISION, &decision);
-                    }
+                    shared.repeat();
                     continue;
                 }
             };

@@ -78,6 +78,11 @@ fn gate(known: &Known, registry: &mut Registry) {
             }
         }
     }
+    let incidents = Family::<Labels, Counter>::default();
+    for ((lane, kind), count) in known.gate_log.incidents() {
+        incidents.get_or_create(&labels(&[("lane", &lane.0), ("kind", kind)])).inc_by(*count);
+    }
+    registry.register("gate_incidents", "Incidents at a lane since the console started", incidents);
     registry.register("gate_passages", "People through a lane since gated started", passages);
     registry.register("gate_unlocks", "Unlocks since gated started", unlocks);
     registry.register("gate_denials", "Refusals since gated started", denials);

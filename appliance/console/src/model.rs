@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::message::{Direction, GateMode, GateService, GateTask};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub calls: Vec<Call>,
     /// Devices and services.
     pub health: Vec<Health>,
+    /// What gates reported and staff ordered, newest first, at most 100.
+    pub gate_events: Vec<GateEvent>,
     /// Sums.
     pub numbers: Numbers,
 }
@@ -129,6 +132,8 @@ pub struct Lane {
     pub notice: String,
     /// Why it refused, when it did.
     pub reason: Option<String>,
+    /// How it operates.
+    pub modes: Modes,
     /// Unlocks since start.
     pub unlocks: u64,
     /// Entry passages since start.
@@ -141,6 +146,209 @@ pub struct Lane {
     pub latency_p50_ms: Option<f64>,
     /// 99th percentile of the same.
     pub latency_p99_ms: Option<f64>,
+}
+
+/// How a lane operates.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Modes {
+    /// The entry: "single", "group", "free", "controlled" or "locked".
+    pub entry: String,
+    /// The exit: the same, never "locked".
+    pub exit: String,
+    /// Whom it serves: "shopping", "staff", "cleaning" or "maintenance".
+    pub service: String,
+    /// Whether the store is open at this hour.
+    pub store_open: bool,
+    /// People in the store, as far as this lane knows.
+    pub inside: u32,
+}
+
+/// Something that a gate reported, or an order and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct GateEvent {
+    /// Its number, or the order's.
+    pub id: String,
+    /// At which lane.
+    pub lane: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at: u64,
+    /// "tailgating", "forced", "wrong_way", "held", "tamper", "emergency_button", "fire_alarm", "walked_back" or
+    /// "order".
+    pub kind: String,
+    /// Whether it is an incident that staff should look at.
+    pub incident: bool,
+    /// Number of the passage in, for those that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passage: Option<u64>,
+    /// Tailgating: pseudonym of the member whose grant was followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// Tailgating: how many people too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub people: Option<u8>,
+    /// Tailgating: who noticed, "sensors" or "floor".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
+    /// Held: since when, milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Tamper and fire alarm: began (true) or ended (false).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// Order: what was ordered; missing when another console, or an earlier run of this one, gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<OrderTask>,
+    /// Order: who ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Order: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Order: what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OrderOutcome>,
+    /// Order: why it was refused: "evacuation", "lane_faulty", "lane_busy", "exit_never_locked",
+    /// "exit_by_controller", "too_many" or "lives_too_long".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderOutcome {
+    /// On its way; repeated until the gate answers.
+    Waiting,
+    /// Carried out.
+    Done,
+    /// The gate got it too late.
+    Expired,
+    /// The gate did not carry it out.
+    Refused,
+    /// It expired and no gate has answered: it may or may not have been carried out.
+    Unanswered,
+}
+
+/// Staff tells a lane what to do.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// What.
+    pub task: OrderTask,
+    /// Who orders: a name or staff number, 1 to 64 characters.
+    pub by: String,
+    /// Why, 1 to 200 characters.
+    pub reason: String,
+}
+
+/// What staff may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OrderTask {
+    /// Let one person through.
+    Open {
+        /// Which way.
+        direction: Way,
+        /// Open wide, and wait longer.
+        #[serde(default)]
+        wide: bool,
+    },
+    /// Operate a direction in another way from now on.
+    SetMode {
+        /// Which direction.
+        direction: Way,
+        /// How.
+        mode: Mode,
+    },
+    /// Serve others from now on.
+    SetService {
+        /// Whom.
+        service: Service,
+    },
+}
+
+/// Which way through a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Into the store.
+    Entry,
+    /// Out of it.
+    Exit,
+}
+
+/// How one direction of a lane operates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A code opens for one passage.
+    Single,
+    /// A code opens for its party.
+    Group,
+    /// Released without asking.
+    Free,
+    /// Each passage is released on request.
+    Controlled,
+    /// Nobody passes; entry only.
+    Locked,
+}
+
+/// Whom a lane serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// Everybody.
+    Shopping,
+    /// Staff only.
+    Staff,
+    /// Staff only, while the passage is cleaned.
+    Cleaning,
+    /// Nobody comes in by a code.
+    Maintenance,
+}
+
+impl From<OrderTask> for GateTask {
+    fn from(task: OrderTask) -> Self {
+        match task {
+            OrderTask::Open { direction, wide } => Self::Open { direction: direction.into(), wide },
+            OrderTask::SetMode { direction, mode } => {
+                Self::SetMode { direction: direction.into(), mode: mode.into() }
+            }
+            OrderTask::SetService { service } => Self::SetService { service: service.into() },
+        }
+    }
+}
+
+impl From<Way> for Direction {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Entry => Self::Entry,
+            Way::Exit => Self::Exit,
+        }
+    }
+}
+
+impl From<Mode> for GateMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Single => Self::Single,
+            Mode::Group => Self::Group,
+            Mode::Free => Self::Free,
+            Mode::Controlled => Self::Controlled,
+            Mode::Locked => Self::Locked,
+        }
+    }
+}
+
+impl From<Service> for GateService {
+    fn from(service: Service) -> Self {
+        match service {
+            Service::Shopping => Self::Shopping,
+            Service::Staff => Self::Staff,
+            Service::Cleaning => Self::Cleaning,
+            Service::Maintenance => Self::Maintenance,
+        }
+    }
 }
 
 /// A visit.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use engine::message::{
-    Ack, Candidate, CartLine, DenyReason, GateModes, GateStatus, GateView, Health, HealthState, Notice,
-    Receipt, ReceiptLine, Review, ReviewDecision, SessionState, SessionView, StaffAnswer, StaffCall,
-    StaffCallState, StoreView, topic,
+    Ack, Authority, Candidate, CartLine, DenyReason, Direction, GateFact, GateModes, GateOrder, GateOutcome,
+    GateReport, GateStatus, GateTask, GateView, Health, HealthState, Incident, Notice, OrderRefusal, Receipt,
+    ReceiptLine, Review, ReviewDecision, SessionState, SessionView, StaffAnswer, StaffCall, StaffCallState,
+    StoreView, Witness, topic,
 };
 use engine::store::{Product, StoreMap};
 use engine::time::Instant;
@@ -86,6 +87,26 @@ fn store_view() -> StoreView {
     }
 }
 
+fn gate() -> GateView {
+    GateView {
+        lane: "entry-1".into(),
+        at: START,
+        status: GateStatus::Closed,
+        notice: Notice::Refused { reason: DenyReason::Stale },
+        modes: GateModes::default(),
+        unlocks: 3,
+        entries: 2,
+        exits: 1,
+        denials: 5,
+        latency_us: vec![900, 1000, 2000],
+    }
+}
+
+fn report(number: u64, fact: GateFact) -> GateReport {
+    let id = MessageId(format!("gated.7/{number}"));
+    GateReport { id, lane: "entry-1".into(), at: Instant(START.0 + number), fact }
+}
+
 impl Bench {
     fn new(token: Option<&str>) -> Self {
         let (stop, stopped) = watch::channel(false);
@@ -144,19 +165,7 @@ fn heard<T: serde::de::DeserializeOwned>(subscription: &mut Subscription) -> Vec
 async fn bus_messages_show_in_the_api() {
     let bench = Bench::new(None);
     bench.hear(topic::STORE_VIEW, &store_view());
-    let gate = GateView {
-        lane: "entry-1".into(),
-        at: START,
-        status: GateStatus::Closed,
-        notice: Notice::Refused { reason: DenyReason::Stale },
-        modes: GateModes::default(),
-        unlocks: 3,
-        entries: 2,
-        exits: 1,
-        denials: 5,
-        latency_us: vec![900, 1000, 2000],
-    };
-    bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate);
+    bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate());
     let health = Health {
         service: "visiond".into(),
         device: "camera-1".into(),
@@ -189,6 +198,8 @@ async fn bus_messages_show_in_the_api() {
     assert_eq!(snapshot["sessions"][0]["total"], 5600);
     assert_eq!(snapshot["lanes"][0]["reason"], "stale");
     assert_eq!(snapshot["lanes"][0]["latency_p50_ms"], 1.0);
+    assert_eq!(snapshot["lanes"][0]["modes"]["entry"], "group");
+    assert_eq!(snapshot["lanes"][0]["modes"]["service"], "shopping");
     assert_eq!(snapshot["numbers"]["receipts"], 1, "a repeated receipt counts once");
     assert_eq!(snapshot["numbers"]["takings"], 3500);
     assert_eq!(bench.json("/api/v1/health").await[0]["detail"], "no frame for 3 s");
@@ -227,6 +238,163 @@ async fn a_decision_is_repeated_until_it_is_stored() {
     bench.hear(&format!("{}/console", topic::ACK), &Ack { ids: vec![sent[0].id.clone()] });
     assert_eq!(bench.shared.known().deadline(), None);
     assert_eq!(bench.json("/api/v1/decisions").await[0]["stored"], true);
+}
+
+#[tokio::test]
+async fn a_gate_report_shows_once_and_each_repeat_is_acknowledged() {
+    let bench = Bench::new(None);
+    let mut acks = bench.bus.subscribe(&format!("{}/gated", topic::ACK));
+    let tailgating =
+        Incident::Tailgating { passage: 4, member: Some(MemberHandle(7)), by: Witness::Floor, people: 1 };
+    let reports = [
+        report(1, GateFact::Incident { incident: tailgating }),
+        report(2, GateFact::WalkedBack { entry: 4, exit: 5, authority: Authority::Free }),
+        report(3, GateFact::Incident { incident: Incident::Tamper { open: true } }),
+        report(4, GateFact::Incident { incident: Incident::Tamper { open: false } }),
+    ];
+    for report in reports.iter().chain(&reports) {
+        bench.hear(topic::GATE_REPORT, report);
+    }
+    let acked: Vec<String> =
+        heard::<Ack>(&mut acks).into_iter().flat_map(|ack| ack.ids).map(|id| id.0).collect();
+    let once = ["gated.7/1", "gated.7/2", "gated.7/3", "gated.7/4"];
+    assert_eq!(acked, [once, once].concat());
+
+    let events = bench.json("/api/v1/snapshot").await["gate_events"].clone();
+    let shown: Vec<(&str, bool)> = events
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (event["kind"].as_str().unwrap(), event["incident"] == true))
+        .collect();
+    assert_eq!(shown, [("tamper", false), ("tamper", true), ("walked_back", false), ("tailgating", true)]);
+    assert_eq!((events[3]["witness"].as_str(), events[3]["people"].as_u64()), (Some("floor"), Some(1)));
+    let (_, metrics) = bench.get("/metrics").await;
+    for kind in ["tailgating", "tamper"] {
+        let line = format!("stile_gate_incidents_total{{lane=\"entry-1\",kind=\"{kind}\"}} 1\n");
+        assert!(metrics.contains(&line), "{line} is missing in\n{metrics}");
+    }
+
+    for number in 10..160 {
+        let incident = Incident::Forced { passage: number };
+        bench.hear(topic::GATE_REPORT, &report(number, GateFact::Incident { incident }));
+    }
+    let events = bench.json("/api/v1/gate-events").await;
+    assert_eq!(events.as_array().unwrap().len(), 100);
+    assert_eq!((events[0]["passage"].as_u64(), events[99]["passage"].as_u64()), (Some(159), Some(60)));
+}
+
+fn open_entry() -> Value {
+    json!({"task": {"kind": "open", "direction": "entry"}, "by": "kim", "reason": "delivery"})
+}
+
+const ENTRY_ORDERS: &str = "/api/v1/lanes/entry-1/orders";
+
+#[tokio::test]
+async fn an_order_needs_the_token_and_is_repeated_until_its_outcome() {
+    let bench = Bench::new(Some("a-token-of-16-or-more"));
+    let mut orders = bench.bus.subscribe(topic::GATE_ORDER);
+    bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate());
+    let body = open_entry().to_string();
+    let (status, _) = bench.post(ENTRY_ORDERS, &[JSON], &body).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(heard::<GateOrder>(&mut orders), []);
+    assert_eq!(bench.json("/api/v1/gate-events").await, json!([]));
+
+    let right = ("authorization", "Bearer a-token-of-16-or-more");
+    let (status, answer) = bench.post(ENTRY_ORDERS, &[JSON, right], &body).await;
+    assert_eq!((status, answer["outcome"].as_str()), (StatusCode::ACCEPTED, Some("waiting")), "{answer}");
+    let sent: Vec<GateOrder> = heard(&mut orders);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(answer["id"], sent[0].id.0);
+    assert_eq!(sent[0].task, GateTask::Open { direction: Direction::Entry, wide: false });
+    assert_eq!((sent[0].lane.0.as_str(), sent[0].by.as_str()), ("entry-1", "kim"));
+    assert_eq!(sent[0].reason, "delivery");
+
+    let deadline = bench.shared.known().deadline().unwrap();
+    assert!(deadline < sent[0].expires);
+    assert_eq!(bench.shared.known().gate_log.due(deadline).orders, sent, "repeated as it was");
+    let order = sent[0].id.clone();
+    let done = GateFact::Ordered { order: order.clone(), outcome: GateOutcome::Done };
+    // The gate answers each repeat.
+    bench.hear(topic::GATE_REPORT, &report(1, done.clone()));
+    bench.hear(topic::GATE_REPORT, &report(2, done));
+    assert_eq!(bench.shared.known().deadline(), None, "repeated no more");
+    let events = bench.json("/api/v1/gate-events").await;
+    assert_eq!(events.as_array().unwrap().len(), 1);
+    assert_eq!((events[0]["id"].as_str(), events[0]["outcome"].as_str()), (Some(&*order.0), Some("done")));
+    assert_eq!(events[0]["task"], json!({"kind": "open", "direction": "entry", "wide": false}));
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_answers_expires_and_a_refusal_says_why() {
+    let bench = Bench::new(None);
+    let mut orders = bench.bus.subscribe(topic::GATE_ORDER);
+    bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate());
+    for _ in 0..2 {
+        let (status, answer) = bench.post(ENTRY_ORDERS, &[JSON], &open_entry().to_string()).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    }
+    let sent: Vec<GateOrder> = heard(&mut orders);
+    let refused = GateOutcome::Refused { reason: OrderRefusal::LaneBusy };
+    let fact = |index: usize| GateFact::Ordered { order: sent[index].id.clone(), outcome: refused };
+    bench.hear(topic::GATE_REPORT, &report(1, fact(0)));
+    let outcomes = async || {
+        let events = bench.json("/api/v1/gate-events").await;
+        let of = |id: &MessageId| {
+            events.as_array().unwrap().iter().find(|event| event["id"] == id.0).unwrap().clone()
+        };
+        sent.iter().map(|order| of(&order.id)).collect::<Vec<Value>>()
+    };
+    let events = outcomes().await;
+    assert_eq!((&events[0]["outcome"], &events[0]["refusal"]), (&json!("refused"), &json!("lane_busy")));
+
+    let mut now = START;
+    let mut repeats = 0;
+    loop {
+        let Some(deadline) = bench.shared.known().deadline() else { break };
+        assert!(deadline > now, "time goes on");
+        now = deadline;
+        repeats += bench.shared.known().gate_log.due(now).orders.len();
+    }
+    assert_eq!((now, repeats), (sent[1].expires, 9));
+    assert_eq!(outcomes().await[1]["outcome"], "unanswered");
+    bench.hear(topic::GATE_REPORT, &report(2, fact(1)));
+    assert_eq!(outcomes().await[1]["outcome"], "refused", "a late answer is still news");
+}
+
+#[tokio::test]
+async fn a_bad_order_names_its_field() {
+    let bench = Bench::new(None);
+    let mut orders = bench.bus.subscribe(topic::GATE_ORDER);
+    bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate());
+    let with = |key: &str, value: Value| {
+        let mut body = open_entry();
+        body[key] = value;
+        body.to_string()
+    };
+    let table = [
+        (ENTRY_ORDERS, "nonsense".to_owned(), "body"),
+        (ENTRY_ORDERS, with("by", json!(" ")), "by"),
+        (ENTRY_ORDERS, with("reason", json!("")), "reason"),
+        (ENTRY_ORDERS, with("reason", json!("x".repeat(201))), "reason"),
+        (ENTRY_ORDERS, with("colour", json!("red")), "colour"),
+        (ENTRY_ORDERS, with("task", json!({"kind": "explode"})), "task.kind"),
+        (ENTRY_ORDERS, with("task", json!({"kind": "open", "direction": "up"})), "task"),
+        (ENTRY_ORDERS, with("task", json!({"kind": "set_service", "service": "staff", "x": 1})), "task"),
+        ("/api/v1/lanes/entry-9/orders", open_entry().to_string(), "lane"),
+    ];
+    for (path, body, field) in table {
+        let (status, answer) = bench.post(path, &[JSON], &body).await;
+        assert_eq!((status, &answer["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(field)), "{body}");
+    }
+    assert_eq!(heard::<GateOrder>(&mut orders), []);
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(bench.post(ENTRY_ORDERS, &[JSON], &open_entry().to_string()).await.0);
+    }
+    let taken = answers.iter().filter(|status| **status == StatusCode::ACCEPTED).count();
+    assert_eq!((taken, answers[39]), (32, StatusCode::UNPROCESSABLE_ENTITY));
 }
 
 #[tokio::test]
@@ -330,8 +498,10 @@ async fn the_openapi_document_lists_every_route() {
         "post /api/v1/decisions",
         "get /api/v1/events",
         "get /api/v1/floor",
+        "get /api/v1/gate-events",
         "get /api/v1/health",
         "get /api/v1/lanes",
+        "post /api/v1/lanes/{lane}/orders",
         "get /api/v1/receipts",
         "get /api/v1/reviews",
         "get /api/v1/sessions",
@@ -349,7 +519,16 @@ async fn the_openapi_document_lists_every_route() {
     expected.sort();
     assert_eq!(listed, expected);
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    for name in ["Snapshot", "DecisionRequest", "Problem", "Candidate", "Line"] {
+    for name in [
+        "Snapshot",
+        "DecisionRequest",
+        "GateEvent",
+        "OrderRequest",
+        "OrderTask",
+        "Problem",
+        "Candidate",
+        "Line",
+    ] {
         assert!(schemas.contains_key(name), "{name} is not described");
     }
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -403,6 +582,7 @@ async fn any_bytes_on_any_topic_are_survived() {
         topic::STORE_VIEW,
         "stile/gate/view/x",
         topic::RECEIPT,
+        topic::GATE_REPORT,
         "stile/health/a/b",
         topic::STAFF_CALL,
         "stile/ack/console",

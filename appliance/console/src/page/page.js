@@ -206,10 +206,74 @@ function drawLanes() {
       element("div", { class: "counts" }, count(lane.entries, words.entries), count(lane.exits, words.exits),
         count(lane.unlocks, words.unlocks), count(lane.denials, words.denials)),
       element("div", { class: "counts" },
-        element("span", {}, element("b", {}, ms(lane.latency_p50_ms) + " / " + ms(lane.latency_p99_ms) + " ms"), words.latency)));
+        element("span", {}, element("b", {}, ms(lane.latency_p50_ms) + " / " + ms(lane.latency_p99_ms) + " ms"), words.latency)),
+      element("div", { class: "counts" }, ...modes(lane.modes)),
+      element("div", { class: "row" }, ...Object.keys(ORDERS).map(name =>
+        element("button", { type: "button", onclick: () => order(lane, name) }, words.order[name]))));
   });
   fill("lanes", ...(cards.length ? cards : [element("p", { class: "empty" }, words.noLanes)]));
   for (const says of $("lanes").querySelectorAll(".says")) says.style.color = COLOUR[says.dataset.kind];
+}
+
+function modes(now) {
+  const one = (label, value) => element("span", {}, label + " ", element("b", {}, value));
+  const list = [one(words.entry, words.mode[now.entry]), one(words.exit, words.mode[now.exit]),
+    one(words.serves, words.service[now.service])];
+  return now.store_open ? list : [...list, element("b", {}, words.storeClosed)];
+}
+const MODES = ["group", "single", "free", "controlled", "locked"];
+const SERVICES = ["shopping", "staff", "cleaning", "maintenance"];
+const ORDERS = {
+  open_entry: { task: () => ({ kind: "open", direction: "entry" }) },
+  open_exit: { task: () => ({ kind: "open", direction: "exit" }) },
+  set_mode: { choices: MODES, texts: "mode", now: lane => lane.modes.entry,
+    task: mode => ({ kind: "set_mode", direction: "entry", mode }) },
+  set_service: { choices: SERVICES, texts: "service", now: lane => lane.modes.service,
+    task: service => ({ kind: "set_service", service }) },
+};
+async function order(lane, name) {
+  const { choices, texts, now, task } = ORDERS[name], select = $("order-choice");
+  $("order-label").textContent = lane.lane + ": " + words.order[name];
+  select.closest("label").hidden = !choices;
+  select.replaceChildren(...(choices || []).map(choice =>
+    element("option", { value: choice, selected: choice === now(lane) }, words[texts][choice])));
+  $("order-by").value = localStorage.getItem("by") || "";
+  $("order-reason").value = "";
+  if (!await confirmed($("order"))) return;
+  const [by, reason] = [$("order-by").value.trim(), $("order-reason").value.trim()];
+  if (by) localStorage.setItem("by", by);
+  send("/api/v1/lanes/" + encodeURIComponent(lane.lane) + "/orders", { task: task(select.value), by, reason });
+}
+const OUTCOME_KIND = { waiting: "wait", done: "good", expired: "bad", refused: "bad", unanswered: "bad" };
+function eventText(event) {
+  if (event.kind !== "order") return words.event[event.kind + (event.active === false ? "_over" : "")];
+  if (!event.task) return words.order.other;
+  const { kind, direction, mode, service } = event.task;
+  if (kind === "open") return words.order["open_" + direction];
+  if (kind === "set_mode") return words[direction] + ": " + words.mode[mode];
+  return words.serves + ": " + words.service[service];
+}
+function eventDetail(event) {
+  const parts = [];
+  if (event.passage != null) parts.push(words.passage + " " + event.passage);
+  if (event.people != null) parts.push(words.tooMany(event.people));
+  if (event.witness) parts.push(words.witness[event.witness]);
+  if (event.member) parts.push(words.member + " " + event.member);
+  if (event.since != null) parts.push(words.since(clockTime(event.since)));
+  if (event.refusal) parts.push(words.refusal[event.refusal]);
+  if (event.by) parts.push(event.by + ": " + event.reason);
+  return parts.join(" · ");
+}
+function drawGateEvents() {
+  const list = known.gate_events.map(event => {
+    const detail = eventDetail(event);
+    return element("div", { class: "event" + (event.incident ? " incident" : "") },
+      element("time", { title: dayTime(event.at) }, clockTime(event.at)), element("b", {}, event.lane),
+      element("span", {}, eventText(event)),
+      event.outcome ? pill(OUTCOME_KIND[event.outcome], words.outcome[event.outcome]) : element("span", {}),
+      detail ? element("small", {}, detail) : null);
+  });
+  fill("gate-events", ...(list.length ? list : [element("p", { class: "empty" }, words.noGateEvents)]));
 }
 
 /* ---- carts and receipts ---- */
@@ -307,13 +371,17 @@ async function decide(review, candidate) {
   const items = candidate.items.map(item => ({ product: item.product, count: item.count }));
   send("/api/v1/decisions", { event: review.event, session: candidate.session || null, items, by });
 }
-function ask(label) {
-  const dialog = $("ask"), input = $("ask-input");
+function confirmed(dialog) {
+  // Escape leaves the value of the time before.
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise(resolve => dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok"), { once: true }));
+}
+async function ask(label) {
+  const input = $("ask-input");
   $("ask-label").textContent = label;
   input.value = "";
-  dialog.showModal();
-  return new Promise(resolve => dialog.addEventListener("close",
-    () => resolve(dialog.returnValue === "ok" ? input.value.trim() : ""), { once: true }));
+  return await confirmed($("ask")) ? input.value.trim() : "";
 }
 async function send(path, body, again) {
   const headers = { "content-type": "application/json" };
@@ -365,6 +433,7 @@ function drawAll() {
   if (!known) return;
   $("store-name").textContent = known.store.name;
   drawMap(); drawFloor(); drawLanes(); drawNumbers(); drawSessions(); drawReceipts(); drawCalls(); drawReviews(); drawHealth();
+  drawGateEvents();
 }
 for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", () => {
@@ -375,7 +444,8 @@ for (const button of document.querySelectorAll("[data-language]")) {
   });
 }
 const DRAW = { floor: [drawFloor], lanes: [drawLanes], sessions: [drawSessions, drawFloor], reviews: [drawReviews],
-  receipts: [drawReceipts], decisions: [drawReviews], calls: [drawCalls], health: [drawHealth], numbers: [drawNumbers] };
+  receipts: [drawReceipts], decisions: [drawReviews], calls: [drawCalls], health: [drawHealth],
+  gate_events: [drawGateEvents], numbers: [drawNumbers] };
 const asked = new URLSearchParams(location.search).get("language");
 if (WORDS[asked]) { language = asked; words = WORDS[language]; }
 drawAll();
