@@ -155,6 +155,10 @@ fn decision() -> Value {
     json!({"event": "cartd/7", "session": "s-1", "items": items, "by": "kim"})
 }
 
+async fn soon(subscription: &mut Subscription) -> runtime::bus::Message {
+    tokio::time::timeout(std::time::Duration::from_secs(30), subscription.recv()).await.expect("a message")
+}
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn heard<T: serde::de::DeserializeOwned>(subscription: &mut Subscription) -> Vec<T> {
@@ -363,6 +367,40 @@ async fn an_order_that_nobody_answers_expires_and_a_refusal_says_why() {
     assert_eq!(outcomes().await[1]["outcome"], "refused", "a late answer is still news");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_running_console_acknowledges_reports_and_repeats_orders() {
+    let bench = Bench::new(None);
+    let mut acks = bench.bus.subscribe(&format!("{}/gated", topic::ACK));
+    let mut orders = bench.bus.subscribe(topic::GATE_ORDER);
+    bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate());
+    let mut feed = crate::Feed::new(&bench.bus);
+    let shared = Arc::clone(&bench.shared);
+    let running = tokio::spawn(async move { feed.follow(&shared).await });
+    let forced = GateFact::Incident { incident: Incident::Forced { passage: 1 } };
+    bench.bus.publish(topic::GATE_REPORT, &report(1, forced));
+    let ack: Ack = soon(&mut acks).await.parse().unwrap();
+    assert_eq!(ack.ids, ["gated.7/1".into()]);
+
+    let (status, _) = bench.post(ENTRY_ORDERS, &[JSON], &open_entry().to_string()).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let first: GateOrder = soon(&mut orders).await.parse().unwrap();
+    let again: GateOrder = soon(&mut orders).await.parse().unwrap();
+    assert_eq!(again, first);
+    let done = GateFact::Ordered { order: first.id, outcome: GateOutcome::Done };
+    bench.bus.publish(topic::GATE_REPORT, &report(2, done));
+    soon(&mut acks).await;
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(heard::<GateOrder>(&mut orders), [], "answered, so not repeated");
+
+    let (status, _) = bench.post(ENTRY_ORDERS, &[JSON], &open_entry().to_string()).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(heard::<GateOrder>(&mut orders).len(), 10, "each second until it expires");
+    let outcome = bench.json("/api/v1/gate-events").await[0]["outcome"].clone();
+    assert_eq!(outcome, "unanswered");
+    running.abort();
+}
+
 #[tokio::test]
 async fn a_bad_order_names_its_field() {
     let bench = Bench::new(None);
@@ -565,6 +603,10 @@ async fn the_page_and_its_event_stream_are_there() {
         let event = next().await;
         assert!(event.starts_with(&format!("event: {name}\n")), "{event}");
     }
+    let forced = GateFact::Incident { incident: Incident::Forced { passage: 1 } };
+    bench.hear(topic::GATE_REPORT, &report(1, forced));
+    let event = next().await;
+    assert!(event.starts_with("event: gate_events\ndata: [{") && event.contains("forced"), "{event}");
 }
 
 #[tokio::test]
