@@ -30,7 +30,8 @@ pub enum Degraded {
 /// # Errors
 /// Without `CAP_IPC_LOCK` or a sufficient `LimitMEMLOCK=`.
 pub fn lock_memory() -> Result<(), Degraded> {
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT).map_err(|error| Degraded::Memory(error.into()))
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+        .map_err(|error| Degraded::Memory(error.into()))
 }
 
 /// A thread of its own for the lanes, before everything else where the operating system allows it. It ends
