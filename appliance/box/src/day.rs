@@ -120,8 +120,15 @@ impl Day {
         let (devices, opened) = Devices::new(&world, Format::Yuyv);
         let listener = Listener::new(&bus);
         let trace = plan.trace.as_deref().map(|folder| Trace::start(folder, &bus)).transpose()?;
-        let services =
-            Services::start(&world, opened, &devices, plan.files.clone(), bus.clone(), clock.clone())?;
+        let services = Services::start(
+            &world,
+            opened,
+            &devices,
+            plan.files.clone(),
+            bus.clone(),
+            clock.clone(),
+            trace.is_some(),
+        )?;
         Ok(Self {
             faults: Faults::new(&world),
             start: plan.world.start,

@@ -46,12 +46,13 @@ pub struct Services {
     clock: Clock,
     admission: engine::admission::Settings,
     payment: Recorder,
+    trace: bool,
     stop: watch::Sender<bool>,
     running: BTreeMap<Service, JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Services {
-    /// Starts gated, visiond and cartd on these devices.
+    /// Starts gated, visiond and cartd on these devices; with `trace` they publish all that they sense.
     ///
     /// # Errors
     /// When a model cannot be loaded.
@@ -62,6 +63,7 @@ impl Services {
         files: Files,
         bus: Bus,
         clock: Clock,
+        trace: bool,
     ) -> anyhow::Result<Self> {
         let (stop, _) = watch::channel(false);
         let charges = files.state.join("charges.jsonl");
@@ -71,6 +73,7 @@ impl Services {
             payment: Recorder::in_file(&charges)
                 .with_context(|| format!("cannot open {}", charges.display()))?,
             running: BTreeMap::new(),
+            trace,
             files,
             bus,
             clock,
@@ -169,7 +172,7 @@ impl Services {
             .collect::<Result<Vec<_>, _>>()
             .context("cannot load the people detector")?;
         let run = visiond::run(
-            visiond::Settings::default(),
+            visiond::Settings { trace: self.trace, ..visiond::Settings::default() },
             self.map.clone(),
             cameras,
             detectors,
@@ -186,6 +189,7 @@ impl Services {
             ledger: self.files.state.join("ledger.db"),
             policy: Policy { review_timeout: REVIEW_TIMEOUT, ..Policy::default() },
             payment: Provider::Recorder(self.payment.clone()),
+            trace: self.trace,
         };
         let (map, bus, clock) = (self.map.clone(), self.bus.clone(), self.clock.clone());
         let stop = self.stop.subscribe();

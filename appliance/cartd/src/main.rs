@@ -87,6 +87,7 @@ async fn serve(manifest: &Path) -> anyhow::Result<()> {
         ledger: manifest.state_dir.join("cartd").join("ledger.db"),
         policy: Policy::default(),
         payment: Provider::None,
+        trace: false,
     };
     tracing::warn!("this build opens no serial port: shelves are not weighed, payments wait for a provider");
     let lines: Vec<(u16, load_cell::LoadCells<DuplexStream>)> = Vec::new();

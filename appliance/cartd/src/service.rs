@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use engine::cart::Evidence;
 use engine::cart::sense::Sensing;
-use engine::message::{Ack, FloorView, HealthState, Passage, ReviewDecision, SessionState, topic};
+use engine::message::{
+    Ack, FloorView, HealthState, Passage, PlateReadings, ReviewDecision, SessionState, topic,
+};
 use engine::session::{Input, Policy};
 use engine::store::{BadStoreMap, StoreMap};
 use engine::time::{Instant, Millis};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Who is asked for the money.
     pub payment: Provider,
+    /// Publish what the plates show, on [`topic::TRACE_READINGS`].
+    pub trace: bool,
 }
 
 /// Why cartd ended.
@@ -142,6 +146,7 @@ where
         next_step: Instant::default(),
         next_levels: Instant::default(),
         steps: 0,
+        trace: settings.trace,
         watchdog: Watchdog::from_environment(),
     };
     cartd.start(&map, &wired);
@@ -219,6 +224,7 @@ struct Cartd {
     next_step: Instant,
     next_levels: Instant,
     steps: u64,
+    trace: bool,
     watchdog: Watchdog,
 }
 
@@ -299,6 +305,10 @@ impl Cartd {
 
     fn take_round(&mut self, round: &Round) {
         let now = self.clock.now();
+        if self.trace {
+            let readings = round.readings.iter().map(|reading| (reading.at, reading.plate, reading.mass));
+            self.bus.publish(topic::TRACE_READINGS, &PlateReadings { readings: readings.collect() });
+        }
         for reading in &round.readings {
             self.sensing.weight(reading.at, reading.plate, reading.mass);
             self.levels.read(reading);

@@ -61,6 +61,17 @@ pub mod topic {
     pub const KIOSK_SCAN: &str = "stile/kiosk/scan";
     /// [`super::Ack`], one topic a sender: `stile/ack/SENDER`.
     pub const ACK: &str = "stile/ack";
+    /// [`crate::floor::Sighting`], event of no importance, from a visiond that is told to trace.
+    pub const TRACE_SIGHTING: &str = "stile/trace/sighting";
+    /// [`super::PlateReadings`], event of no importance, from a cartd that is told to trace.
+    pub const TRACE_READINGS: &str = "stile/trace/readings";
+}
+
+/// What plates showed, for a trace that the engine can be run on again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlateReadings {
+    /// Time, plate and mass; no mass when the plate did not answer.
+    pub readings: Vec<(Instant, PlateId, Option<Mass>)>,
 }
 
 /// The receiver has stored these events durably; the sender may forget them.

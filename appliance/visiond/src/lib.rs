@@ -47,13 +47,22 @@ pub struct Settings {
     pub head_sd: f64,
     /// Standard deviation of a detected foot point, pixels.
     pub foot_sd: f64,
+    /// Publish what each camera saw, on [`topic::TRACE_SIGHTING`].
+    pub trace: bool,
     /// What the service has done so far, for metrics; clones of the settings share it.
     pub counters: Arc<Counters>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { score_min: 0.0, hand_score_min: 0.0, head_sd: 2.5, foot_sd: 7.0, counters: Arc::default() }
+        Self {
+            score_min: 0.0,
+            hand_score_min: 0.0,
+            head_sd: 2.5,
+            foot_sd: 7.0,
+            trace: false,
+            counters: Arc::default(),
+        }
     }
 }
 
@@ -169,6 +178,9 @@ where
         while let Some((at, sightings)) = schedule.due(now) {
             let started = std::time::Instant::now();
             for sighting in &sightings {
+                if settings.trace {
+                    bus.publish(topic::TRACE_SIGHTING, sighting);
+                }
                 if tracker.observe(sighting) == Outcome::Late {
                     settings.counters.late.fetch_add(1, Ordering::Relaxed);
                 }

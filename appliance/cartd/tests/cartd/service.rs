@@ -63,6 +63,7 @@ fn settings(ledger: &Path, recorder: &Recorder) -> Settings {
         ledger: ledger.to_owned(),
         policy: Policy::default(),
         payment: Provider::Recorder(recorder.clone()),
+        trace: false,
     }
 }
 

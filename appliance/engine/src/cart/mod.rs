@@ -5,6 +5,8 @@ mod near;
 mod passages;
 mod plate;
 pub mod sense;
+mod weights;
+pub mod who;
 #[cfg(test)]
 mod tests;
 
@@ -89,7 +91,7 @@ pub struct Step {
 pub struct Near {
     /// Who.
     pub track: TrackId,
-    /// Log-likelihood in hundredths of a nat, 0 for a hand on the plate, less for anything else.
+    /// Log-probability in hundredths of a nat: 0 for who must have done it, less for anybody else.
     pub score: i32,
 }
 

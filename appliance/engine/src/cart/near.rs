@@ -1,33 +1,27 @@
 //! A few seconds of floor views, and how well each person in them fits a change on a plate.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::cart::Near;
+use crate::cart::{Near, weights, who};
 use crate::message::{FloorView, Person};
 use crate::store::Plate;
 use crate::time::{Instant, Millis};
 use crate::units::TrackId;
 
 /// Views are kept this long: a burst may last 15 s before it is valued.
-const HISTORY: Millis = Millis(20_000);
+const HISTORY: Millis = Millis(22_000);
 /// Most views kept, for views that come faster than ten a second.
 const VIEWS_MAX: usize = 800;
-/// The hand is there this long before the level moves, and until this long after it has settled: about one
-/// view.
+/// Who is tangled with whom counts from this long before a step until this long after it.
 const BEFORE: Millis = Millis(400);
 const AFTER: Millis = Millis(100);
-/// Depth of a plate, and the height above it where a hand holds what stands there, metres.
-const PLATE_DEPTH: f64 = 0.40;
-const GRIP_HEIGHT: f64 = 0.24;
-/// Error of "the hand is where the item is", metres: key points sit on the wrist.
-const GRIP_SD: f64 = 0.09;
-/// A person's ground position is at most this far from a shelf's edge when reaching into it, metres.
-const REACH: f64 = 0.85;
-/// Nats for doing it with a hand that no camera sees while none, one or two hands are seen elsewhere.
-const UNSEEN: [f64; 3] = [-3.0, -4.5, -6.5];
-/// Nats, and nats a second, for a person whom no camera saw at the time, within reach of where they were last
-/// seen.
-const LOST: (f64, f64) = (-3.0, -0.3);
+/// A person's ground position is at most this far from a plate's middle when reaching into it, metres.
+const REACH: f64 = 1.05;
+/// Share of the steps that somebody else near has done, whatever the numbers say.
+const DOUBT: f64 = 0.004;
+/// Nats against somebody whom no track follows, and nats a second, for a person who was in no view at the time, within
+/// reach of where they were last seen.
+const LOST: (f64, f64) = (1.0, -0.3);
 /// Walking speed while unseen, metres a second.
 const LOST_SPEED: f64 = 1.2;
 /// Chance that somebody tangled with one other, or with more, has really been swapped. Measured on simulated days with
@@ -65,50 +59,40 @@ impl History {
 
     /// Everyone who may have changed `plate` between `from` and `to`, best first.
     pub(super) fn near(&self, plate: &Plate, from: Instant, to: Instant) -> Vec<Near> {
-        let (from, to) = (from.before(BEFORE), to.after(AFTER));
-        let mut best: BTreeMap<TrackId, f64> = BTreeMap::new();
-        let mut unseen: BTreeMap<TrackId, (f64, f64)> = BTreeMap::new();
-        let mut tangled: BTreeMap<TrackId, Vec<TrackId>> = BTreeMap::new();
-        for view in self.views.iter().filter(|view| view.at >= from && view.at <= to) {
-            for person in &view.people {
-                let (seen, hidden) = score(plate, person);
-                let entry = best.entry(person.track).or_insert(f64::NEG_INFINITY);
-                *entry = entry.max(seen);
-                let (sum, views) = unseen.entry(person.track).or_default();
-                (*sum, *views) = (*sum + hidden, *views + 1.0);
-                let others = tangled.entry(person.track).or_default();
-                let new: Vec<TrackId> =
-                    person.tangled.iter().filter(|other| !others.contains(other)).copied().collect();
-                others.extend(new);
+        let mut last: BTreeMap<TrackId, (Instant, &Person)> = BTreeMap::new();
+        let mut tangled: BTreeMap<TrackId, BTreeSet<TrackId>> = BTreeMap::new();
+        for view in self.views.iter().filter(|view| view.at <= to.after(AFTER)) {
+            last.extend(view.people.iter().map(|person| (person.track, (view.at, person))));
+            if view.at >= from.before(BEFORE) {
+                for person in &view.people {
+                    tangled.entry(person.track).or_default().extend(&person.tangled);
+                }
             }
         }
-        // One moment with a hand on the plate is enough; a hand that stays unseen does so all the while.
-        for (track, (sum, views)) in unseen {
-            let entry = best.entry(track).or_insert(f64::NEG_INFINITY);
-            *entry = entry.max(sum / views);
-        }
-        let mut last: BTreeMap<TrackId, (Instant, &Person)> = BTreeMap::new();
-        for view in self.views.iter().filter(|view| view.at < from) {
-            last.extend(view.people.iter().map(|person| (person.track, (view.at, person))));
-        }
+        let mut odds: BTreeMap<TrackId, f64> = BTreeMap::new();
         for (track, (at, person)) in last {
-            best.entry(track).or_insert_with(|| {
-                let gap = from.since(at).as_seconds();
-                let beyond = (reach(plate, person.position) - REACH - LOST_SPEED * gap).max(0.0) / 0.4;
-                LOST.0 + LOST.1 * gap - 0.5 * beyond * beyond
-            });
+            let found = match who::features(plate, self.views.iter(), track, from, to) {
+                Some(features) => Some(who::log_odds(&features)),
+                None => missing(plate, person, from.before(BEFORE).since(at).as_seconds()),
+            };
+            odds.extend(found.map(|found| (track, found)));
         }
-        let mut near: Vec<(TrackId, f64)> = best
+        // One of these has done it, or somebody whom no track follows.
+        let best = odds.values().copied().fold(weights::NOBODY, f64::max);
+        let sum = odds.values().chain([&weights::NOBODY]).map(|odds| (odds - best).exp()).sum::<f64>();
+        let chances: BTreeMap<TrackId, f64> = odds
+            .iter()
+            .map(|(track, own)| (*track, (1.0 - DOUBT) * (own - best).exp() / sum + DOUBT / odds.len() as f64))
+            .collect();
+        let mut near: Vec<(TrackId, f64)> = chances
             .iter()
             .map(|(track, own)| {
-                let others = tangled.get(track).map_or(&[][..], Vec::as_slice);
-                let swapped =
-                    others.iter().filter_map(|other| best.get(other)).copied().fold(f64::MIN, f64::max);
+                let others = tangled.get(track).into_iter().flatten();
+                let swapped = others.filter_map(|other| chances.get(other)).copied().fold(0.0, f64::max);
                 // Whoever may have been swapped with another shares the other's evidence.
-                let share = SWAPPED[others.len().clamp(1, 2) - 1];
-                let mixed = (1.0 - share) * own.exp() + share * swapped.exp();
-                let score = if swapped > *own { mixed.ln() } else { *own };
-                (*track, score)
+                let share = SWAPPED[tangled.get(track).map_or(1, BTreeSet::len).clamp(1, 2) - 1];
+                let chance = if swapped > *own { (1.0 - share) * own + share * swapped } else { *own };
+                (*track, chance.ln())
             })
             .filter(|(_, score)| *score > SCORE_MIN)
             .collect();
@@ -118,46 +102,15 @@ impl History {
     }
 }
 
-/// Log-likelihood, in nats, of where `person` is if they changed `plate` just now with a hand that is seen,
-/// and with one that is not.
-fn score(plate: &Plate, person: &Person) -> (f64, f64) {
-    let ground = reach(plate, person.position);
-    let beyond = (ground - REACH).max(0.0) / (0.2 + person.position_sd.max(0.0));
-    let body = -0.5 * beyond * beyond;
-    let hand =
-        person.hands.iter().map(|hand| grip(plate, hand.position, hand.sd)).fold(f64::NEG_INFINITY, f64::max);
-    let unseen = UNSEEN[person.hands.len().min(2)] - 0.8 * ground;
-    (body + hand, body + unseen)
-}
-
-/// Distance on the floor from a person to the plate's front edge, metres.
-fn reach(plate: &Plate, position: [f64; 2]) -> f64 {
-    let edge = [
-        plate.position[0] + plate.front[0] * PLATE_DEPTH / 2.0,
-        plate.position[1] + plate.front[1] * PLATE_DEPTH / 2.0,
-    ];
-    (position[0] - edge[0]).hypot(position[1] - edge[1])
-}
-
-/// Log-likelihood of a hand's place if it holds what stands on `plate`.
-fn grip(plate: &Plate, hand: [f64; 3], sd: f64) -> f64 {
-    let away = [hand[0] - plate.position[0], hand[1] - plate.position[1]];
-    let depth = away[0] * plate.front[0] + away[1] * plate.front[1];
-    let along = away[1] * plate.front[0] - away[0] * plate.front[1];
-    let outside = |value: f64, least: f64, most: f64| (least - value).max(value - most).max(0.0);
-    let off = [
-        outside(along, -plate.width / 2.0, plate.width / 2.0),
-        // The wrist stays some 8 cm in front of what the hand holds.
-        outside(depth, -PLATE_DEPTH / 2.0, PLATE_DEPTH / 2.0 + 0.08),
-        outside(hand[2] - plate.position[2], -0.05, GRIP_HEIGHT),
-    ];
-    let distance2 = off.iter().map(|value| value * value).sum::<f64>();
-    let variance = sd.clamp(0.0, 0.5).powi(2) + GRIP_SD * GRIP_SD;
-    // A hand that may be anywhere is poor evidence of being here: the density falls as the spread grows, in the two
-    // directions along which a plate does not contain it.
-    let density = GRIP_SD * GRIP_SD / variance;
-    // A key point is sometimes badly wrong: a wide tail of two per cent.
-    (0.98 * density * (-0.5 * distance2 / variance).exp() + 0.02 * (-0.5 * distance2 / 0.16).exp()).ln()
+/// Log odds of somebody who was in no view at the time, within reach of where they were last seen; `None` when they were
+/// seen, elsewhere.
+fn missing(plate: &Plate, person: &Person, gap: f64) -> Option<f64> {
+    if gap <= 0.0 {
+        return None;
+    }
+    let away = (person.position[0] - plate.position[0]).hypot(person.position[1] - plate.position[1]);
+    let beyond = (away - REACH - LOST_SPEED * gap).max(0.0) / 0.4;
+    Some(weights::NOBODY + LOST.0 + LOST.1 * gap - 0.5 * beyond * beyond)
 }
 
 #[cfg(test)]

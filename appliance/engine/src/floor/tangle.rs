@@ -151,15 +151,17 @@ impl Tangles {
             if ratio.is_some_and(|ratio| ratio > SETTLED || (ratio > -SETTLED && !contact.ambiguous)) {
                 settled.push((a, b));
             }
-            if ratio.is_some_and(|ratio| ratio < -SETTLED) && pair.iter().all(Option::is_some) {
-                settled.push((a, b));
-                swapped.push((a, b));
+            if let Some(ratio) = ratio.filter(|ratio| *ratio < -SETTLED && pair.iter().all(Option::is_some)) {
+                swapped.push((ratio, (a, b)));
             }
         }
         for pair in settled {
             self.0.remove(&pair);
         }
-        for (a, b) in swapped {
+        // The clearest only: once two have changed places, what was learnt of them against a third is void.
+        let clearest = swapped.into_iter().min_by(|one, other| one.0.total_cmp(&other.0));
+        if let Some((_, (a, b))) = clearest {
+            self.0.remove(&(a, b));
             self.swap(tracks, a, b);
         }
     }
