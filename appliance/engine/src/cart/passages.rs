@@ -18,18 +18,24 @@ const LOOK_AHEAD: Millis = Millis(4000);
 const LOOK_AT_ONCE: Millis = Millis(1000);
 /// Walking speed through a lane, metres a second.
 const WALK: f64 = 1.0;
-/// Greatest cost of an entry's track: beyond it, it is the next in the queue.
-const COST_ENTRY: f64 = 1.5;
+/// Greatest cost of an entry's track at once, and when the wait is over: beyond it, it is the next in the queue.
+const COST_ENTRY: [f64; 2] = [0.8, 1.5];
+/// Where somebody who came in is known this long: they walk straight out of the lane.
+const STRAIGHT: f64 = 1.5;
 /// Greatest cost (metres, and half a metre a second) of a good fit, and of any fit at the end of the wait.
 const COST_GOOD: f64 = 1.2;
 const COST_MAX: f64 = 3.0;
 /// A lost track may go on within this time, and this far (metres, plus metres a second).
 const LOST: Millis = Millis(20_000);
 const LOST_REACH: (f64, f64) = (0.9, 1.3);
+/// Whom nobody saw coming in is found within this time.
+const UNMATCHED: Millis = Millis(60_000);
 /// A new track is watched this long before it is called the continuation of a lost one.
 const NEW: Millis = Millis(600);
 /// Who appears this near to an entry lane comes in by it, metres.
 const DOORSTEP: f64 = 2.0;
+/// ... and is bound to their passage within this time.
+const ENTERING: Millis = Millis(5_000);
 /// A track that is missing for this long is lost.
 const MISSING: Millis = Millis(500);
 /// Most passage ids remembered; a gate repeats one for seconds.
@@ -42,6 +48,8 @@ pub(super) struct Passages {
     seen_order: VecDeque<MessageId>,
     fresh: Vec<Passage>,
     waiting: Vec<Passage>,
+    /// Entries of whom nobody on the floor was found.
+    unmatched: Vec<Passage>,
     people: BTreeMap<TrackId, Followed>,
     /// Tracks that came in before this began.
     inside: BTreeSet<TrackId>,
@@ -66,6 +74,7 @@ impl Passages {
             seen_order: VecDeque::new(),
             fresh: Vec::new(),
             waiting: Vec::new(),
+            unmatched: Vec::new(),
             people: BTreeMap::new(),
             inside: BTreeSet::new(),
         }
@@ -120,7 +129,12 @@ impl Passages {
         let mut later = Vec::new();
         for passage in std::mem::take(&mut self.waiting) {
             match self.bind(now, &passage, history) {
-                Some(track) => out.push(Evidence::Bound { passage: passage.id, track }),
+                Some(track) => {
+                    out.push(Evidence::Bound { passage: passage.id.clone(), track });
+                    if track.is_none() && passage.direction == Direction::Entry {
+                        self.unmatched.push(passage);
+                    }
+                }
                 None => later.push(passage),
             }
         }
@@ -145,7 +159,7 @@ impl Passages {
             .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         let over = waited >= LOOK_AHEAD;
         let found = match best {
-            Some((track, cost)) if entry && cost <= COST_ENTRY => Some(track),
+            Some((track, cost)) if entry && cost <= COST_ENTRY[usize::from(over)] => Some(track),
             Some((track, cost)) if !entry && cost <= if over { COST_MAX } else { COST_GOOD } => Some(track),
             _ if over && !entry => self.lost_nearest(now, lane.position),
             _ => None,
@@ -210,12 +224,25 @@ impl Passages {
                 !followed.bound
                     && now.since(followed.last) < MISSING
                     && now.since(followed.born) >= NEW
-                    && !entering(followed.born_at)
+                    && !(entering(followed.born_at) && now.since(followed.born) < ENTERING)
             })
             .map(|(track, _)| *track)
             .collect();
+        self.unmatched.retain(|passage| now.since(passage.at) <= UNMATCHED);
         for to in new {
             let Some(fresh) = self.people.get(&to).cloned() else { continue };
+            // Who came in unseen and is found now: the newest such before.
+            let came = (0..self.unmatched.len())
+                .filter(|index| self.unmatched[*index].at <= fresh.born.after(MISSING))
+                .max_by_key(|index| self.unmatched[*index].at);
+            if let Some(index) = came {
+                let passage = self.unmatched.remove(index);
+                if let Some(followed) = self.people.get_mut(&to) {
+                    followed.bound = true;
+                }
+                out.push(Evidence::Bound { passage: passage.id, track: Some(to) });
+                continue;
+            }
             let lost = self
                 .people
                 .iter()
@@ -242,29 +269,45 @@ impl Passages {
 }
 
 /// How badly each track fits an entry: by when it crossed the passage line, and how far from its middle. Who stands in
-/// the queue behind has not crossed it yet, however near they are.
+/// the queue behind has not crossed it yet, however near they are. A track that begins behind the line was found late:
+/// it should be where somebody has got to who crossed it then.
 fn entry_costs(passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<TrackId, f64> {
     let mut outside: BTreeSet<TrackId> = BTreeSet::new();
-    let mut costs = BTreeMap::new();
+    let mut crossed: BTreeSet<TrackId> = BTreeSet::new();
+    let mut costs: BTreeMap<TrackId, f64> = BTreeMap::new();
     for view in history.since(passage.at.before(LOOK_BACK)) {
         if view.at > passage.at.after(LOOK_AHEAD) {
             break;
         }
-        let apart = view.at.0.abs_diff(passage.at.0) as f64 / 1000.0;
+        let since = (view.at.0 as f64 - passage.at.0 as f64) / 1000.0;
         for person in &view.people {
             let depth = inside(lane, person.position);
             if depth < 0.0 {
                 outside.insert(person.track);
                 continue;
             }
-            costs.entry(person.track).or_insert_with(|| {
-                // A track that begins behind the line was found late: it may have crossed before.
-                let late = if outside.contains(&person.track) { 0.0 } else { 0.3 };
-                distance(person.position, lane.position) + WALK * apart + late
-            });
+            let aside = across(lane, person.position);
+            if outside.contains(&person.track) {
+                if crossed.insert(person.track) {
+                    costs.insert(person.track, aside + WALK * since.abs());
+                }
+            } else if (-0.3..=STRAIGHT).contains(&since) {
+                let off = aside.hypot(depth - WALK * since.max(0.0));
+                let cost = off + 0.3 * since.abs() + 0.3;
+                let least = costs.entry(person.track).or_insert(f64::INFINITY);
+                *least = least.min(cost);
+            } else if since < -0.3 {
+                // Was inside before.
+                costs.insert(person.track, f64::INFINITY);
+            }
         }
     }
     costs
+}
+
+/// How far from the middle of a lane a place is, along its passage line, metres.
+fn across(lane: &Lane, at: [f64; 2]) -> f64 {
+    ((at[1] - lane.position[1]) * lane.inward[0] - (at[0] - lane.position[0]) * lane.inward[1]).abs()
 }
 
 /// How far behind a lane's passage line a place is, metres; negative on the street.

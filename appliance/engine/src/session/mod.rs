@@ -337,8 +337,11 @@ impl Store {
     }
 
     fn bind(&mut self, passage: &MessageId, track: Option<TrackId>, out: &mut Vec<Command>) {
-        if let Some(key) = self.entries.remove(passage) {
-            if let (Some(session), Some(track)) = (self.sessions.get_mut(&key), track)
+        if let Some(key) = self.entries.get(passage).copied() {
+            // `None`: nobody yet; they may be found later in the middle of the floor.
+            let Some(track) = track else { return };
+            self.entries.remove(passage);
+            if let Some(session) = self.sessions.get_mut(&key)
                 && !session.tracks.contains(&track)
             {
                 session.tracks.push(track);
