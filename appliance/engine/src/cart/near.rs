@@ -26,7 +26,7 @@ const LOST: (f64, f64) = (1.0, -0.3);
 const LOST_SPEED: f64 = 1.2;
 /// Chance that somebody tangled with one other, or with more, has really been swapped. Measured on simulated days with
 /// the trained detector: 88 of 4,799 and 138 of 765 views of tangled people were of another than at the entry.
-const SWAPPED: [f64; 2] = [0.03, 0.15];
+const SWAPPED: [f64; 2] = [0.02, 0.04];
 /// Scores below this many nats are left out: the person cannot have done it.
 const SCORE_MIN: f64 = -14.0;
 /// Most people listed for a step.

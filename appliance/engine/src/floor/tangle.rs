@@ -67,8 +67,6 @@ impl Tangles {
                 }
             }
         }
-        // A touch without doubt is a warning about these two only.
-        found.extend(self.0.keys().filter_map(|pair| other(*pair, track)));
         found.remove(&track);
         found.into_iter().collect()
     }

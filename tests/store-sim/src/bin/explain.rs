@@ -312,6 +312,23 @@ impl Day {
         for (_, _, class) in &events {
             *tally.classes.entry(format!("all moves: {class}")).or_default() += 1;
         }
+        for (event, _, _) in &events {
+            let Some(track) = self.track_of(event.at, event.person) else { continue };
+            let index = self.views.partition_point(|view| view.at < event.at);
+            let Some(view) = self.views.get(index) else { continue };
+            let Some(person) = view.people.iter().find(|person| person.track == track) else { continue };
+            let visit = self.visit_of(event.person);
+            let owner = owners.get(&track).copied();
+            let among = person.tangled.iter().any(|other| owners.get(other).copied() == visit);
+            let verdict = match (owner.is_none(), owner == visit, among) {
+                (true, _, _) => "nobody's",
+                (_, true, _) => "its own",
+                (_, _, true) => "of one it is tangled with",
+                (_, _, false) => "of another",
+            };
+            let many = person.tangled.len().min(4);
+            *tally.classes.entry(format!("tangled with {many}: {verdict}")).or_default() += 1;
+        }
         for (passage, track) in &self.bound {
             self.judge_passage(passage, *track, &mut tally, list)?;
         }
