@@ -141,7 +141,7 @@ impl Tangles {
                 continue;
             }
             for (stature, track) in contact.after.iter_mut().zip(pair) {
-                if let Some(track) = track.filter(|track| !track.crowded && track.seen == now) {
+                if let Some(track) = track.filter(|track| track.is_upright() && track.seen == now) {
                     stature.learn(track.filter.mean[4]);
                 }
             }

@@ -42,6 +42,8 @@ const LEAN: f64 = 0.2;
 const DOUBT_NEW: f64 = 1.0;
 /// Half the width of a lane's zone, metres: the passage line and those who queue beside it.
 const LANE_REACH: f64 = 1.5;
+/// Who moves faster than this walks, m/s.
+const WALKS: f64 = 0.35;
 /// People do not stand closer than this, head to head, metres: a second track there is the same person.
 const BODY: f64 = 0.3;
 /// Within this distance of a followed person a newcomer must be seen beside them in the same frames.
@@ -184,7 +186,7 @@ impl Track {
         self.seen_at = self.filter.position();
         self.by.insert(sighting.camera, sighting.at);
         // A height that is still coupled to the place along one camera's ray says little.
-        if !self.crowded && self.filter.covariance[(4, 4)] < 0.01 {
+        if self.is_upright() && self.filter.covariance[(4, 4)] < 0.01 {
             self.stature.learn(self.filter.mean[4]);
         }
         self.rays.retain(|ray| ray.camera != sighting.camera);
@@ -205,6 +207,12 @@ impl Track {
     pub fn expect(&mut self) {
         self.chances = self.chances.saturating_add(1);
         self.rate -= RATE_GAIN * self.rate;
+    }
+
+    /// Whether the head is as high as this person is tall: who walks does not bow, and nobody else is near enough to
+    /// lend their height.
+    pub fn is_upright(&self) -> bool {
+        !self.crowded && self.filter.velocity().norm() > WALKS
     }
 
     /// From now on this track waits to be found again: what it followed was somebody else.
