@@ -203,7 +203,7 @@ impl Recording {
             ..Policy::default()
         };
         let mut run = Run {
-            sensing: Sensing::new(&self.map, &BTreeMap::new()),
+            sensing: Sensing::new(&self.map, &BTreeMap::new()).with_sure_hands(),
             store: Store::new(self.map.clone(), policy),
             commands: Vec::new(),
             inputs: 0,

@@ -72,7 +72,7 @@ fn score(seed: u64, shoppers: usize, verbose: bool, confidence: &mut Vec<(f64, b
 
 /// The shelf events that sensing finds, for a failing seed.
 fn steps(recording: &Recording) -> Vec<String> {
-    let mut sensing = Sensing::new(&recording.map, &BTreeMap::new());
+    let mut sensing = Sensing::new(&recording.map, &BTreeMap::new()).with_sure_hands();
     let start = recording.readings[0].0;
     let (mut views, mut readings) = (recording.views.iter().peekable(), recording.readings.iter().peekable());
     let mut out = Vec::new();

@@ -1,6 +1,7 @@
 //! What the shelves and the floor say about carts: weight events found in load-cell readings, who was near
 //! them, and what may have moved.
 
+mod hands;
 mod near;
 mod passages;
 mod plate;

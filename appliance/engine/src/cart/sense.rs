@@ -34,6 +34,7 @@ pub struct Sensing {
     /// A watermark past this time is owed; `None` when nothing came since the last.
     owed: Option<Instant>,
     started: Option<Instant>,
+    by_hands: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,15 @@ impl Sensing {
             steps: Vec::new(),
             owed: None,
             started: None,
+            by_hands: false,
         }
+    }
+
+    /// Views come from key points that are nearly always right (recordings): hands alone say who it was.
+    #[must_use]
+    pub fn with_sure_hands(mut self) -> Self {
+        self.by_hands = true;
+        self
     }
 
     /// Tells which tracks are inside when sensing starts in the middle of a day: their exits are theirs then.
@@ -122,7 +131,8 @@ impl Sensing {
         for mut steps in self.take_groups(now) {
             for step in &mut steps {
                 if let Some(watched) = self.plates.get(&step.plate) {
-                    step.near = self.history.near(&watched.place, step.from, step.to);
+                    let near = if self.by_hands { History::near_by_hands } else { History::near };
+                    step.near = near(&self.history, &watched.place, step.from, step.to);
                 }
             }
             let event = ShelfEvent { steps };
