@@ -29,7 +29,7 @@ const COST_MAX: f64 = 3.0;
 const LOST: Millis = Millis(20_000);
 const LOST_REACH: (f64, f64) = (0.9, 1.3);
 /// Whom nobody saw coming in is found within this time.
-const UNMATCHED: Millis = Millis(60_000);
+const UNMATCHED: Millis = Millis(20_000);
 /// A new track is watched this long before it is called the continuation of a lost one.
 const NEW: Millis = Millis(600);
 /// Who appears this near to an entry lane comes in by it, metres.
@@ -62,6 +62,8 @@ struct Followed {
     born_at: [f64; 2],
     last: Instant,
     last_at: [f64; 2],
+    /// Since when they have been behind the passage line of every entry; `None`: they are on the street.
+    inside: Option<Instant>,
     /// Came in by a passage, or continues such a track.
     bound: bool,
 }
@@ -104,10 +106,13 @@ impl Passages {
                 born_at: person.position,
                 last: view.at,
                 last_at: person.position,
+                inside: None,
                 bound: self.inside.contains(&person.track),
             });
             followed.last = view.at;
             followed.last_at = person.position;
+            let street = self.lanes.iter().any(|lane| lane.entry && inside(lane, person.position) < 0.0);
+            followed.inside = followed.inside.or(Some(view.at)).filter(|_| !street);
         }
         self.people.retain(|_, followed| view.at.since(followed.last) <= LOST);
     }
@@ -214,26 +219,33 @@ impl Passages {
     }
 
     fn continued(&mut self, now: Instant, out: &mut Vec<Evidence>) {
-        // Who appears at an entry comes in: the passage that binds them may be some seconds away.
-        let entering =
-            |at: [f64; 2]| self.lanes.iter().any(|lane| lane.entry && distance(at, lane.position) < DOORSTEP);
         let new: Vec<TrackId> = self
             .people
             .iter()
             .filter(|(_, followed)| {
+                // Who appears at an entry comes in: the passage that binds them may be some seconds away.
+                let entering = self
+                    .lanes
+                    .iter()
+                    .any(|lane| lane.entry && distance(followed.born_at, lane.position) < DOORSTEP);
+                let wait = if entering { ENTERING } else { NEW };
                 !followed.bound
                     && now.since(followed.last) < MISSING
-                    && now.since(followed.born) >= NEW
-                    && !(entering(followed.born_at) && now.since(followed.born) < ENTERING)
+                    && followed.inside.is_some_and(|inside| now.since(inside) >= wait)
             })
             .map(|(track, _)| *track)
             .collect();
-        self.unmatched.retain(|passage| now.since(passage.at) <= UNMATCHED);
+        let oldest = now.before(UNMATCHED).before(ENTERING);
+        self.unmatched.retain(|passage| passage.at >= oldest);
         for to in new {
             let Some(fresh) = self.people.get(&to).cloned() else { continue };
             // Who came in unseen and is found now: the newest such before.
+            let since = fresh.inside.unwrap_or(fresh.born);
             let came = (0..self.unmatched.len())
-                .filter(|index| self.unmatched[*index].at <= fresh.born.after(MISSING))
+                .filter(|index| {
+                    let at = self.unmatched[*index].at;
+                    at <= since.after(LOOK_AT_ONCE) && since.since(at) <= UNMATCHED
+                })
                 .max_by_key(|index| self.unmatched[*index].at);
             if let Some(index) = came {
                 let passage = self.unmatched.remove(index);
@@ -274,6 +286,8 @@ impl Passages {
 fn entry_costs(passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<TrackId, f64> {
     let mut outside: BTreeSet<TrackId> = BTreeSet::new();
     let mut crossed: BTreeSet<TrackId> = BTreeSet::new();
+    // Inside before the passage.
+    let mut before: BTreeSet<TrackId> = BTreeSet::new();
     let mut costs: BTreeMap<TrackId, f64> = BTreeMap::new();
     for view in history.since(passage.at.before(LOOK_BACK)) {
         if view.at > passage.at.after(LOOK_AHEAD) {
@@ -291,14 +305,13 @@ fn entry_costs(passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<Tr
                 if crossed.insert(person.track) {
                     costs.insert(person.track, aside + WALK * since.abs());
                 }
-            } else if (-0.3..=STRAIGHT).contains(&since) {
+            } else if since < -0.3 {
+                before.insert(person.track);
+            } else if since <= STRAIGHT && !before.contains(&person.track) {
                 let off = aside.hypot(depth - WALK * since.max(0.0));
                 let cost = off + 0.3 * since.abs() + 0.3;
                 let least = costs.entry(person.track).or_insert(f64::INFINITY);
                 *least = least.min(cost);
-            } else if since < -0.3 {
-                // Was inside before.
-                costs.insert(person.track, f64::INFINITY);
             }
         }
     }

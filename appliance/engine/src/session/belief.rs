@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cart::ShelfEvent;
 use crate::session::explain::{
-    Candidates, Change, Explanation, Holdings, Move, Planogram, ProductKey, SPREAD, SessionKey, Shopper,
+    Candidates, Change, Explanation, Holdings, Move, Planogram, ProductKey, SPREAD, SessionKey, Shopper, habit,
     partitions,
 };
 use crate::units::MessageId;
@@ -108,6 +108,8 @@ impl Belief {
             );
         }
         let candidates = Candidates::new(planogram, &event.change, shoppers, &held, &lying);
+        let alone: BTreeSet<SessionKey> =
+            shoppers.iter().filter(|shopper| shopper.tracks.len() < 2).map(|shopper| shopper.key).collect();
         let mut table: BTreeMap<Explanation, u16> = BTreeMap::new();
         let mut extended: Vec<(usize, u16, f64)> = Vec::new();
         for (index, hypothesis) in self.hypotheses.iter().enumerate() {
@@ -116,6 +118,12 @@ impl Belief {
                 None => candidates.score(planogram, &event.change, &hypothesis.holdings),
             };
             for (explanation, score) in scored {
+                let others = self.events.iter().zip(&hypothesis.choices);
+                let habits = others.map(|(other, choice)| {
+                    let moves = &other.explanations[usize::from(*choice)];
+                    habit(&other.change, moves, &event.change, &explanation, &alone)
+                });
+                let score = score + habits.sum::<f64>();
                 let next = u16::try_from(table.len()).unwrap_or(u16::MAX);
                 let choice = *table.entry(explanation).or_insert(next);
                 extended.push((index, choice, hypothesis.log + score));
