@@ -106,7 +106,10 @@ def score(pairs):
 def rust(net):
     first = (net.first.weight / net.spread).detach().numpy()
     bias = (net.first.bias - (net.first.weight / net.spread) @ net.mean).detach().numpy()
-    row = lambda values: "[" + ", ".join(f"{value:.5f}" for value in values) + "]"
+    rows = lambda values, indent: [
+        indent + ", ".join(f"{value:.5f}" for value in values[start : start + 8]) + ","
+        for start in range(0, len(values), 8)
+    ]
     lines = [
         "//! Written by `models/training/who.py`; see `who.rs`.",
         "",
@@ -115,18 +118,19 @@ def rust(net):
         f"pub(super) const FIRST: [[f64; {first.shape[1]}]; {HIDDEN}] = [",
     ]
     for values in first:
-        lines.append("    [")
-        for start in range(0, len(values), 8):
-            lines.append("        " + ", ".join(f"{value:.5f}" for value in values[start : start + 8]) + ",")
-        lines.append("    ],")
+        lines += ["    [", *rows(values, " " * 8), "    ],"]
     lines += [
         "];",
         "/// Biases of the first layer.",
         "#[rustfmt::skip]",
-        f"pub(super) const FIRST_BIAS: [f64; {HIDDEN}] = {row(bias)};",
+        f"pub(super) const FIRST_BIAS: [f64; {HIDDEN}] = [",
+        *rows(bias, "    "),
+        "];",
         "/// The last layer.",
         "#[rustfmt::skip]",
-        f"pub(super) const LAST: [f64; {HIDDEN}] = {row(net.last.weight.detach().numpy()[0])};",
+        f"pub(super) const LAST: [f64; {HIDDEN}] = [",
+        *rows(net.last.weight.detach().numpy()[0], "    "),
+        "];",
         "/// Its bias.",
         f"pub(super) const LAST_BIAS: f64 = {net.last.bias.item():.5f};",
         "/// Log odds of somebody whom no track follows.",

@@ -1,5 +1,5 @@
-//! How well each person fits a change on a plate by where their hands are: for key points that are nearly always right,
-//! as those of recordings are. Detected hands are not, see `who.rs`.
+//! How well each person fits a change on a plate by where their hands are: for key points that are nearly
+//! always right, as those of recordings are. Detected hands are not, see `who.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,8 +101,8 @@ fn grip(plate: &Plate, hand: [f64; 3], sd: f64) -> f64 {
     ];
     let distance2 = off.iter().map(|value| value * value).sum::<f64>();
     let variance = sd.clamp(0.0, 0.5).powi(2) + GRIP_SD * GRIP_SD;
-    // A hand that may be anywhere is poor evidence of being here: the density falls as the spread grows, in the two
-    // directions along which a plate does not contain it.
+    // A hand that may be anywhere is poor evidence of being here: the density falls as the spread grows, in
+    // the two directions along which a plate does not contain it.
     let density = GRIP_SD * GRIP_SD / variance;
     // A key point is sometimes badly wrong: a wide tail of two per cent.
     (0.98 * density * (-0.5 * distance2 / variance).exp() + 0.02 * (-0.5 * distance2 / 0.16).exp()).ln()

@@ -6,10 +6,10 @@ mod near;
 mod passages;
 mod plate;
 pub mod sense;
-mod weights;
-pub mod who;
 #[cfg(test)]
 mod tests;
+mod weights;
+pub mod who;
 
 use serde::{Deserialize, Serialize};
 

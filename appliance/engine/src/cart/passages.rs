@@ -18,7 +18,8 @@ const LOOK_AHEAD: Millis = Millis(4000);
 const LOOK_AT_ONCE: Millis = Millis(1000);
 /// Walking speed through a lane, metres a second.
 const WALK: f64 = 1.0;
-/// Greatest cost of an entry's track at once, and when the wait is over: beyond it, it is the next in the queue.
+/// Greatest cost of an entry's track at once, and when the wait is over: beyond it, it is the next in the
+/// queue.
 const COST_ENTRY: [f64; 2] = [0.8, 1.5];
 /// Where somebody who came in is known this long: they walk straight out of the lane.
 const STRAIGHT: f64 = 1.5;
@@ -280,9 +281,9 @@ impl Passages {
     }
 }
 
-/// How badly each track fits an entry: by when it crossed the passage line, and how far from its middle. Who stands in
-/// the queue behind has not crossed it yet, however near they are. A track that begins behind the line was found late:
-/// it should be where somebody has got to who crossed it then.
+/// How badly each track fits an entry: by when it crossed the passage line, and how far from its middle.
+/// Who stands in the queue behind has not crossed it yet, however near they are. A track that begins behind
+/// the line was found late: it should be where somebody has got to who crossed it then.
 fn entry_costs(passage: &Passage, lane: &Lane, history: &History) -> BTreeMap<TrackId, f64> {
     let mut outside: BTreeSet<TrackId> = BTreeSet::new();
     let mut crossed: BTreeSet<TrackId> = BTreeSet::new();

@@ -46,10 +46,14 @@ pub(super) const FIRST: [[f64; 24]; 8] = [
 ];
 /// Biases of the first layer.
 #[rustfmt::skip]
-pub(super) const FIRST_BIAS: [f64; 8] = [-0.35049, 4.50105, -2.14862, -3.24141, -2.51831, 0.45550, 0.68754, -2.41560];
+pub(super) const FIRST_BIAS: [f64; 8] = [
+    -0.35049, 4.50105, -2.14862, -3.24141, -2.51831, 0.45550, 0.68754, -2.41560,
+];
 /// The last layer.
 #[rustfmt::skip]
-pub(super) const LAST: [f64; 8] = [0.59495, 0.80670, -0.75494, -0.79769, -0.85596, 0.85794, -0.69389, 0.87148];
+pub(super) const LAST: [f64; 8] = [
+    0.59495, 0.80670, -0.75494, -0.79769, -0.85596, 0.85794, -0.69389, 0.87148,
+];
 /// Its bias.
 pub(super) const LAST_BIAS: f64 = 0.61386;
 /// Log odds of somebody whom no track follows.

@@ -1,7 +1,8 @@
-//! Who changed a plate: what a person's body and hands did about that time, as numbers, and a small network that says
-//! how likely that is of the one who did it against those who stood by.
+//! Who changed a plate: what a person's body and hands did about that time, as numbers, and a small network
+//! that says how likely that is of the one who did it against those who stood by.
 //!
-//! The network is fitted by `models/training/who.py` to traces of simulated days; `weights.rs` is what it wrote.
+//! The network is fitted by `models/training/who.py` to traces of simulated days; `weights.rs` is what it
+//! wrote.
 
 use crate::cart::weights;
 use crate::message::{FloorView, Person};
@@ -53,8 +54,9 @@ impl Seen<'_> {
     }
 }
 
-/// What `track` did about a step of `plate` between `from` and `to`; `None` when they were too far away, or in no view.
-/// Views come in order of time; those from four seconds before until a second after are looked at.
+/// What `track` did about a step of `plate` between `from` and `to`; `None` when they were too far away, or
+/// in no view. Views come in order of time; those from four seconds before until a second after are looked
+/// at.
 pub fn features<'a>(
     plate: &Plate,
     views: impl Iterator<Item = &'a FloorView>,
@@ -71,7 +73,8 @@ pub fn features<'a>(
             Seen { at, person, along, out }
         })
         .collect();
-    let within = |least: Instant, most: Instant| seen.iter().filter(move |seen| seen.at >= least && seen.at <= most);
+    let within =
+        |least: Instant, most: Instant| seen.iter().filter(move |seen| seen.at >= least && seen.at <= most);
     let then: Vec<&Seen> = within(from.before(BEFORE), to.after(AFTER)).collect();
     let count = then.len() as f64;
     let nearest = then.iter().min_by(|a, b| {
@@ -155,8 +158,8 @@ pub fn features<'a>(
     ])
 }
 
-/// How likely those numbers are of who did it, against those who did not: log odds, comparable between the people at one
-/// step only.
+/// How likely those numbers are of who did it, against those who did not: log odds, comparable between the
+/// people at one step only.
 #[must_use]
 pub fn log_odds(features: &[f64; FEATURES]) -> f64 {
     let mut sum = weights::LAST_BIAS;

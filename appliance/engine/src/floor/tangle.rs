@@ -67,6 +67,8 @@ impl Tangles {
                 }
             }
         }
+        // A touch without doubt is a warning about these two only.
+        found.extend(self.0.keys().filter_map(|pair| other(*pair, track)));
         found.remove(&track);
         found.into_iter().collect()
     }
@@ -159,7 +161,13 @@ impl Tangles {
         // The clearest only: once two have changed places, what was learnt of them against a third is void.
         let clearest = swapped.into_iter().min_by(|one, other| one.0.total_cmp(&other.0));
         if let Some((_, (a, b))) = clearest {
-            self.0.remove(&(a, b));
+            // With a third in doubt it may have been a round of three: then these two have to prove it again.
+            let third = self.0.keys().any(|&pair| {
+                pair != (a, b) && [a, b].iter().any(|track| pair.0 == *track || pair.1 == *track)
+            });
+            if !third {
+                self.0.remove(&(a, b));
+            }
             self.swap(tracks, a, b);
         }
     }

@@ -209,8 +209,8 @@ impl Track {
         self.rate -= RATE_GAIN * self.rate;
     }
 
-    /// Whether the head is as high as this person is tall: who walks does not bow, and nobody else is near enough to
-    /// lend their height.
+    /// Whether the head is as high as this person is tall: who walks does not bow, and nobody else is near
+    /// enough to lend their height.
     pub fn is_upright(&self) -> bool {
         !self.crowded && self.filter.velocity().norm() > WALKS
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cart::ShelfEvent;
 use crate::session::explain::{
-    Candidates, Change, Explanation, Holdings, Move, Planogram, ProductKey, SPREAD, SessionKey, Shopper, habit,
-    partitions,
+    Candidates, Change, Explanation, Holdings, Move, Planogram, ProductKey, SPREAD, SessionKey, Shopper,
+    habit, partitions,
 };
 use crate::units::MessageId;
 

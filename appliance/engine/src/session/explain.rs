@@ -51,12 +51,13 @@ const ANYWHERE: f64 = 0.04;
 const BACK_HOME: f64 = 0.35;
 const BACK_SHELF: f64 = 0.25;
 const BACK_ANYWHERE: f64 = 0.40;
-/// Changes this far apart in time say nothing of each other any more; one person reaches again after this at the
-/// earliest.
+/// Changes this far apart in time say nothing of each other any more; one person reaches again after this
+/// at the earliest.
 const HABIT: Millis = Millis(4000);
 const REACHES_AGAIN: Millis = Millis(1500);
-/// Log-priors of one person at two places within that time, and of two people at one. In the truth of fourteen simulated
-/// days one of 2,000 and 5 of 200 such pairs; real people may be quicker, and so these are milder.
+/// Log-priors of one person at two places within that time, and of two people at one. In the truth of
+/// fourteen simulated days one of 2,000 and 5 of 200 such pairs; real people may be quicker, and so these
+/// are milder.
 const TWO_PLACES_PRIOR: f64 = -2.5;
 const OTHERS_PLATE_PRIOR: f64 = -2.5;
 /// Error of a catalogue mass that its standard deviation does not tell: a share of the mass.
@@ -486,9 +487,9 @@ impl Candidates {
     }
 }
 
-/// Log-prior of two explanations of changes within a few seconds of each other: one person's next reach is at the same
-/// place or takes its time, and what is taken from one plate again and again is taken by one. `alone` are the sessions
-/// of one person.
+/// Log-prior of two explanations of changes within a few seconds of each other: one person's next reach is
+/// at the same place or takes its time, and what is taken from one plate again and again is taken by one.
+/// `alone` are the sessions of one person.
 pub(super) fn habit(
     first: &Change,
     firsts: &[Move],
@@ -497,7 +498,9 @@ pub(super) fn habit(
     alone: &BTreeSet<SessionKey>,
 ) -> f64 {
     let apart = first.from.since(second.from).max(second.from.since(first.from));
-    let (Some((here, _)), Some((there, _))) = (first.plates.first(), second.plates.first()) else { return 0.0 };
+    let (Some((here, _)), Some((there, _))) = (first.plates.first(), second.plates.first()) else {
+        return 0.0;
+    };
     if apart > HABIT || firsts.is_empty() || seconds.is_empty() {
         return 0.0;
     }

@@ -270,6 +270,8 @@ fn undecided(policy: Policy) -> Bench {
     bench.enter(1);
     bench.enter(2);
     bench.shelf(1, -500.0, FIRST);
+    // Time enough for one of them to do both.
+    bench.now += 4000;
     bench.shelf(5, -120.0, &[(1, 0), (2, -5)]);
     bench.leave(1);
     bench
@@ -298,6 +300,25 @@ fn a_person_decides_what_is_unclear() {
     bench.leave(2);
     assert_eq!(bench.charged(), "1:P1x1 2:P5x1");
     assert!(bench.store.view(Instant(bench.now)).reviews.is_empty());
+}
+
+#[test]
+fn nobody_is_at_two_places_at_once() {
+    let take = |pause: u64| {
+        let mut bench = Bench::new(Policy::default());
+        bench.enter(1);
+        bench.enter(2);
+        bench.shelf(1, -500.0, FIRST);
+        bench.now += pause;
+        // A little likelier the first shopper, by how they stand.
+        bench.shelf(5, -120.0, &[(1, -40), (2, -110)]);
+        bench.shelf(5, -120.0, &[(1, -40), (2, -110)]);
+        let view = bench.store.view(Instant(bench.now));
+        let carries = |index: usize| view.sessions[index].lines.iter().any(|line| line.product == product(5));
+        [carries(0), carries(1)]
+    };
+    assert_eq!(take(8000), [true, false]);
+    assert_eq!(take(0), [false, true], "two seconds after their first reach it was the other, both times");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Runs the engine again on traces of simulated days and says what became of every item.
 //!
-//! A trace (`box day --trace DIR`) holds what the cameras saw, what the plates showed, every passage and the
-//! truth. This program gives the first three to the tracker, the sensing and the store, as visiond and cartd do, and
-//! compares the receipts with the truth afterwards: seconds instead of minutes for a change in the engine.
+//! A trace (`box day --trace DIR`) holds what the cameras saw, what the plates showed, every passage and
+//! the truth. This program gives the first three to the tracker, the sensing and the store, as visiond and
+//! cartd do, and compares the receipts with the truth afterwards: seconds instead of minutes for a change
+//! in the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,7 +15,7 @@ use clap::Parser;
 use engine::cart::sense::Sensing;
 use engine::cart::{Evidence, Step, who};
 use engine::floor::{Sighting, Tracker};
-use engine::message::{FloorView, Passage, PlateReadings, Receipt, Review, topic};
+use engine::message::{Authority, Direction, FloorView, Passage, PlateReadings, Receipt, Review, topic};
 use engine::session::{Command, Input, Policy, Store};
 use engine::store::StoreMap;
 use engine::time::{Instant, Millis};
@@ -103,10 +104,12 @@ struct Day {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let mut features = arguments.features.as_deref().map(File::create).transpose().context("create features")?;
+    let mut features =
+        arguments.features.as_deref().map(File::create).transpose().context("create features")?;
     let mut sums = Tally::default();
     for folder in &arguments.traces {
-        let day = Day::replay(folder, features.is_some()).with_context(|| format!("replay {}", folder.display()))?;
+        let day = Day::replay(folder, features.is_some())
+            .with_context(|| format!("replay {}", folder.display()))?;
         if arguments.tracks {
             day.tell_tracks()?;
         }
@@ -163,7 +166,8 @@ impl Day {
         };
         for line in BufReader::new(open("bus.jsonl")?).lines() {
             let line = line?;
-            let parts = line.strip_prefix("{\"topic\":\"").and_then(|rest| rest.split_once("\",\"message\":"));
+            let parts =
+                line.strip_prefix("{\"topic\":\"").and_then(|rest| rest.split_once("\",\"message\":"));
             let (topic_name, text) = parts.context("a line is no message")?;
             let text = text.strip_suffix('}').context("a line is cut off")?;
             match topic_name {
@@ -194,8 +198,8 @@ impl Day {
         Ok(day)
     }
 
-    /// Whom each track follows in a view: the nearest pairs first, each person and track once. The tracks follow heads,
-    /// which lean far over low shelves, the truth tells where people stand.
+    /// Whom each track follows in a view: the nearest pairs first, each person and track once. The tracks
+    /// follow heads, which lean far over low shelves, the truth tells where people stand.
     fn matched(&self, view: &FloorView) -> BTreeMap<TrackId, u32> {
         let Some((_, people)) = self.places.range(..=view.at.after(Millis(100))).next_back() else {
             return BTreeMap::new();
@@ -247,8 +251,8 @@ impl Day {
         let mut owners = BTreeMap::new();
         for (passage, track) in &self.bound {
             let member = self.passages.get(passage).and_then(|passage| match &passage.authority {
-                engine::message::Authority::Grant(grant) => Some(grant.member),
-                engine::message::Authority::Free | engine::message::Authority::None => None,
+                Authority::Grant(grant) => Some(grant.member),
+                Authority::Free | Authority::None => None,
             });
             if let (Some(track), Some(member)) = (track, member) {
                 owners.entry(*track).or_insert(member);
@@ -276,7 +280,8 @@ impl Day {
         if owner != self.visit_of(event.person) {
             return "4 track of another's session (swap)";
         }
-        let score = |wanted: TrackId| step.near.iter().find(|near| near.track == wanted).map(|near| near.score);
+        let score =
+            |wanted: TrackId| step.near.iter().find(|near| near.track == wanted).map(|near| near.score);
         let Some(own) = score(track) else { return "5 person not listed near" };
         let rival = step
             .near
@@ -352,12 +357,13 @@ impl Day {
                     continue;
                 }
                 let mine = |event: &Event| visit.people.contains(&event.person);
-                let behind = events
-                    .iter()
-                    .filter(|(event, _, _)| event.product.as_ref() == Some(product) && (got > wanted || mine(event)));
+                let behind = events.iter().filter(|(event, _, _)| {
+                    event.product.as_ref() == Some(product) && (got > wanted || mine(event))
+                });
                 let behind: Vec<&(&Event, PlateId, &'static str)> = behind.collect();
                 let worst = behind.iter().map(|(_, _, class)| *class).min().unwrap_or("0 never moved");
-                let (side, count) = if wanted > got { ("lost", wanted - got) } else { ("wrong", got - wanted) };
+                let (side, count) =
+                    if wanted > got { ("lost", wanted - got) } else { ("wrong", got - wanted) };
                 *tally.classes.entry(format!("{side}: {worst}")).or_default() += count;
                 if list {
                     say(&format!("  {side} {count} of {product} {:?} {worst}", visit.people))?;
@@ -379,8 +385,9 @@ impl Day {
         list: bool,
     ) -> anyhow::Result<()> {
         let Some(passage) = self.passages.get(id) else { return Ok(()) };
+        let entered = passage.direction == Direction::Entry;
         let person = self.truth.events.iter().find(|event| {
-            matches!(event.kind, Kind::Passage { inward } if inward == (passage.direction == engine::message::Direction::Entry))
+            matches!(event.kind, Kind::Passage { inward } if inward == entered)
                 && event.at.0.abs_diff(passage.at.0) < 400
         });
         let Some(person) = person else { return Ok(()) };
@@ -393,7 +400,8 @@ impl Day {
             return Ok(());
         };
         // Where the bound track is about the passage.
-        let near = self.views.iter().zip(&self.whose).filter(|(view, _)| view.at.0.abs_diff(passage.at.0) < 1500);
+        let near =
+            self.views.iter().zip(&self.whose).filter(|(view, _)| view.at.0.abs_diff(passage.at.0) < 1500);
         let mut votes: BTreeMap<Option<u32>, u32> = BTreeMap::new();
         for (view, whose) in near {
             if view.people.iter().any(|found| found.track == track) {
@@ -404,7 +412,10 @@ impl Day {
         let verdict = if most == Some(person.person) { "right" } else { "wrong" };
         *tally.classes.entry(format!("{side}: {verdict}")).or_default() += 1;
         if list && verdict == "wrong" {
-            say(&format!("  {side} {id} of {} at {}: track {track:?} is {most:?}", person.person, passage.at.0))?;
+            say(&format!(
+                "  {side} {id} of {} at {}: track {track:?} is {most:?}",
+                person.person, passage.at.0
+            ))?;
         }
         Ok(())
     }
@@ -469,14 +480,18 @@ impl Day {
     }
 
     fn dump(&self, map: &StoreMap, step: &Step) -> String {
-        let Some(plate) = map.plates.iter().find(|plate| plate.id == step.plate) else { return String::new() };
+        let Some(plate) = map.plates.iter().find(|plate| plate.id == step.plate) else {
+            return String::new();
+        };
         let truth: Vec<(u32, Option<TrackId>, u64)> = self
             .truth
             .events
             .iter()
             .filter(|event| match event.kind {
                 Kind::PickUp { plate } | Kind::PutBack { plate } => {
-                    plate == step.plate && step.from.before(SLACK) <= event.at && event.at <= step.to.after(SLACK)
+                    plate == step.plate
+                        && step.from.before(SLACK) <= event.at
+                        && event.at <= step.to.after(SLACK)
                 }
                 _ => false,
             })
@@ -529,12 +544,22 @@ impl Day {
                     .map(|near| {
                         let person = self.person_of(step.from, near.track);
                         let owner = owners.get(&near.track).and_then(|owner| {
-                            self.truth.visits.iter().find(|visit| visit.member == *owner).map(|visit| &visit.people)
+                            self.truth
+                                .visits
+                                .iter()
+                                .find(|visit| visit.member == *owner)
+                                .map(|visit| &visit.people)
                         });
                         format!("{}:{} is {person:?} owned {owner:?}", near.track.0, near.score)
                     })
                     .collect();
-                format!("{id} {}..{} delta {} [{}]", step.from.0, step.to.0, step.delta.grams(), people.join(", "))
+                format!(
+                    "{id} {}..{} delta {} [{}]",
+                    step.from.0,
+                    step.to.0,
+                    step.delta.grams(),
+                    people.join(", ")
+                )
             });
         say(&format!(
             "    {what} by {} on {plate} at {}: {class}; {}",
