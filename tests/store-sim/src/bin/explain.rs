@@ -252,7 +252,7 @@ impl Day {
         for (passage, track) in &self.bound {
             let member = self.passages.get(passage).and_then(|passage| match &passage.authority {
                 Authority::Grant(grant) => Some(grant.member),
-                Authority::Free | Authority::None => None,
+                Authority::Free | Authority::Order { .. } | Authority::None => None,
             });
             if let (Some(track), Some(member)) = (track, member) {
                 owners.entry(*track).or_insert(member);
