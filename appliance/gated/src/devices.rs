@@ -13,6 +13,7 @@ use crate::{Lane, Open};
 /// A turnstile as the manifest describes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one a lane, read once")]
 enum TurnstileSettings {
     /// Simulated: nobody will come.
     Sim,
@@ -69,7 +70,7 @@ pub enum Error {
         device: String,
         /// Why.
         #[source]
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
 }
 
@@ -130,7 +131,7 @@ fn lane(settings: &LaneSettings, map: &StoreMap) -> Result<Lane<AnyTurnstile>, E
 
 fn table<T: DeserializeOwned>(lane: &LaneSettings, device: &str, table: &toml::Table) -> Result<T, Error> {
     let (lane, device) = (lane.id.clone(), device.to_owned());
-    table.clone().try_into().map_err(|source| Error::Device { lane, device, source })
+    table.clone().try_into().map_err(|source| Error::Device { lane, device, source: Box::new(source) })
 }
 
 fn open_turnstile(settings: TurnstileSettings) -> Open<AnyTurnstile, turnstile::Error> {
@@ -217,7 +218,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let good = r#"{ id = "entry-1", entry_is_a = true, turnstile = { kind = "sim" }, readers = [{ kind = "sim" }] }"#;
+        let good = concat!(
+            r#"{ id = "entry-1", entry_is_a = true, "#,
+            r#"turnstile = { kind = "sim" }, readers = [{ kind = "sim" }] }"#
+        );
         let table = [
             ("entry-1", "entry-9", "entry-9"),
             ("turnstile = { kind = \"sim\" }", "turnstile = { kind = \"simm\" }", "simm"),

@@ -1,6 +1,6 @@
 //! What a box is given before it can admit anybody: the root's or the issuers' public keys, the store group, the
-//! secrets of wallet passes and cards, and limits. It lies with the state (`admission.toml`), not in the role manifest: it belongs to the
-//! store, not to the role.
+//! secrets of wallet passes and cards, and limits. It lies with the state (`admission.toml`), not in the role
+//! manifest: it belongs to the store, not to the role.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -204,7 +204,7 @@ impl Shot {
             let grip =
                 if x < 0.0 { ((y - 25.0) * 0.17).sin().abs() * 9.0 } else { 14.0 - (y - 45.0).abs() * 0.5 };
             let held = outside_x > 0.0 && outside_x < grip && (15.0..80.0).contains(&y);
-            return held.then(|| skin * (1.0 - 0.05 * outside_x));
+            return held.then_some(skin * (1.0 - 0.05 * outside_x));
         }
         for ([fx, fy], radius) in &self.fingers {
             // A fingertip: round at its end, and its length downwards.

@@ -500,7 +500,10 @@ proptest::proptest! {
 
     /// The order in which boxes hear of each other, and how often, does not matter.
     #[test]
-    fn merging_is_in_any_order(mut codes in proptest::collection::vec((0..30_u64, 0..5_u64, 1..200_u64), 1..40), seed in 0..1000_usize) {
+    fn merging_is_in_any_order(
+        mut codes in proptest::collection::vec((0..30_u64, 0..5_u64, 1..200_u64), 1..40),
+        seed in 0..1000_usize,
+    ) {
         let message = |(member, moment, until): (u64, u64, u64)| SeenCodes {
             sender: "x".to_owned(),
             codes: vec![SeenCode {

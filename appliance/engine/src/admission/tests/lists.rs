@@ -336,7 +336,10 @@ proptest::proptest! {
     #![proptest_config(crate::properties(256))]
 
     #[test]
-    fn any_list_is_survived(mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..500), kind in 0..3_usize) {
+    fn any_list_is_survived(
+        mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..500),
+        kind in 0..3_usize,
+    ) {
         let mut admission = managed();
         if let Some(first) = bytes.first_mut() {
             *first = [0x21, 0x22, 0x23][kind];
