@@ -9,8 +9,10 @@ pub mod device;
 pub mod flash;
 pub mod gpt;
 pub mod inspect;
+pub mod key;
 pub mod layout;
 pub mod plan;
+pub mod provision;
 
 /// Bytes of a sector: what all boards here start from.
 pub const SECTOR: u64 = 512;
