@@ -142,6 +142,9 @@ pub struct Memory {
     pub used: Vec<(MemberHandle, u64, u16, Instant)>,
     /// How many people are inside on each member's pass.
     pub inside: Vec<(MemberHandle, u8)>,
+    /// Of those that walked back out of the lane, how many their sessions have not accounted for yet.
+    #[serde(default)]
+    pub walked_back: Vec<(MemberHandle, u8)>,
     /// The newest version of each list that was ever taken.
     #[serde(default)]
     pub versions: Versions,
@@ -182,6 +185,7 @@ pub struct Admission {
     used: Seen,
     shown: Shown,
     inside: BTreeMap<MemberHandle, u8>,
+    walked_back: BTreeMap<MemberHandle, u8>,
     /// Granted, not yet gone through.
     waiting: BTreeMap<MemberHandle, u8>,
     guests: BTreeMap<MemberHandle, Guest>,
@@ -253,6 +257,7 @@ impl Admission {
             used: Seen::remembering(&memory.used),
             shown: Shown::remembering(&memory.shown, memory.shown_floor),
             inside: memory.inside.iter().copied().collect(),
+            walked_back: memory.walked_back.iter().copied().collect(),
             waiting: BTreeMap::new(),
             guests: memory
                 .guests
@@ -270,6 +275,7 @@ impl Admission {
         Memory {
             used: self.used.memory(),
             inside: self.inside.iter().map(|(member, count)| (*member, *count)).collect(),
+            walked_back: self.walked_back.iter().map(|(member, count)| (*member, *count)).collect(),
             versions: self.versions,
             newest: self.watch.floor(),
             shown: self.shown.memory(),
@@ -360,9 +366,36 @@ impl Admission {
         self.came_in(grant.member);
     }
 
-    /// The member's session is closed: everybody on this pass is outside.
-    pub fn closed(&mut self, member: MemberHandle) {
-        self.inside.remove(&member);
+    /// Who came in on this pass turned round between the sensors and is outside again: the pass opens at once,
+    /// whether or not anybody is there to close a session.
+    pub fn walked_back(&mut self, grant: &Grant) {
+        let Some(inside) = self.inside.get_mut(&grant.member) else { return };
+        *inside = inside.saturating_sub(1);
+        if *inside == 0 {
+            self.inside.remove(&grant.member);
+            if let Some(guest) = self.guests.get_mut(&grant.member) {
+                guest.visits = guest.visits.saturating_sub(1);
+            }
+        }
+        let walked_back = self.walked_back.entry(grant.member).or_default();
+        *walked_back = walked_back.saturating_add(1);
+    }
+
+    /// A session of the member is closed, `people` had come in on it (0: nobody knows): everybody on this pass is
+    /// outside. Only where all of them had walked back, and so were counted out already, whoever came in since
+    /// then stays inside.
+    pub fn closed(&mut self, member: MemberHandle, people: u32) {
+        let walked_back = self.walked_back.remove(&member).unwrap_or(0);
+        match u32::from(walked_back).checked_sub(people) {
+            Some(left) if people > 0 => {
+                if let Some(left) = u8::try_from(left).ok().filter(|left| *left > 0) {
+                    self.walked_back.insert(member, left);
+                }
+            }
+            _ => {
+                self.inside.remove(&member);
+            }
+        }
     }
 
     /// People inside on passes.

@@ -13,8 +13,10 @@ use crate::units::{
     CameraId, LaneId, Mass, MemberHandle, MessageId, Money, PlateId, ProductId, SessionId, TrackId,
 };
 
+mod box_view;
 mod gate;
 
+pub use box_view::{BootState, BoxView, ClockView, Provisioning, ProvisioningState, Rollback};
 pub use gate::{
     Edges, GateFact, GateMode, GateModes, GateOrder, GateOutcome, GateReport, GateService, GateTask,
     Incident, OrderRefusal, PassageRecord, Witness,
@@ -44,6 +46,8 @@ pub mod topic {
     pub const SESSION_CLOSED: &str = "stile/cart/session-closed";
     /// [`super::Health`], view, one topic a device: `stile/health/SERVICE/DEVICE`.
     pub const HEALTH: &str = "stile/health";
+    /// [`super::BoxView`], view, from the caretaker.
+    pub const BOX_VIEW: &str = "stile/box/view";
     /// [`super::StaffCall`], event, from kiosk and gate screens, answered by [`super::StaffAnswer`].
     pub const STAFF_CALL: &str = "stile/staff/call";
     /// [`super::StaffAnswer`], event, from console.
@@ -603,6 +607,9 @@ pub struct SessionClosed {
     pub session: SessionId,
     /// Whose.
     pub member: Option<MemberHandle>,
+    /// How many came in on it; 0 from those who do not say.
+    #[serde(default)]
+    pub people: u32,
 }
 
 /// Health of a device or service.

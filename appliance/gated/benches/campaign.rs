@@ -277,6 +277,7 @@ impl Campaign {
                     id: MessageId(format!("closed/far.1/{}", self.heard.len())),
                     session: SessionId(format!("{}", passage.id)),
                     member: Some(grant.member),
+                    people: 1,
                 };
                 self.bus.publish(topic::SESSION_CLOSED, &closed);
             }

@@ -8,6 +8,10 @@ use std::process::{Child, Command, Stdio};
 const PROGRAM: &str = "gate-failsafe";
 /// What it says once it watches.
 const ARMED: &str = "armed";
+/// How much sooner than its watcher the kernel shall take this process when memory is short (`proc(5)`, of 1,000).
+const WORSE_THAN_WATCHER: i32 = 50;
+/// Largest `oom_score_adj`.
+const OOM_SCORE_MAX: i32 = 1000;
 
 /// The watcher; it outlives us on purpose, by the time it needs.
 #[derive(Debug)]
@@ -46,5 +50,20 @@ pub fn watch(manifest: &Path) -> Result<Watcher, Unwatched> {
     if let Some(out) = child.stdout.take() {
         BufReader::new(out).read_line(&mut said).map_err(Unwatched::Start)?;
     }
-    if said.trim() == ARMED { Ok(Watcher { _child: child }) } else { Err(Unwatched::NotArmed(said)) }
+    if said.trim() != ARMED {
+        return Err(Unwatched::NotArmed(said));
+    }
+    die_first();
+    Ok(Watcher { _child: child })
+}
+
+/// When memory is short the kernel kills the largest, and must not take the watcher right after us: it has inherited
+/// our score, and we worsen ours. Where that is refused, both score alike, as before.
+fn die_first() {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let score = std::fs::read_to_string(PATH).ok().and_then(|score| score.trim().parse::<i32>().ok());
+    let worse = score.map(|score| (score + WORSE_THAN_WATCHER).min(OOM_SCORE_MAX));
+    if let Some(Err(error)) = worse.map(|worse| std::fs::write(PATH, worse.to_string())) {
+        tracing::warn!(%error, "gate and watcher have one score when memory is short");
+    }
 }

@@ -268,7 +268,7 @@ impl Keeper {
             Err(error) => return tracing::warn!(error = %chain(&error), "closed session dropped"),
         };
         let admission = Arc::clone(admission);
-        let SessionClosed { id, member, .. } = closed;
+        let SessionClosed { id, member, people, .. } = closed;
         let ack = Ack { ids: vec![id.clone()] };
         let ack_topic = ack_topic_of(&id);
         let stored = self
@@ -279,7 +279,7 @@ impl Keeper {
                 let memory = {
                     let mut admission = lock(&admission);
                     if let Some(member) = member {
-                        admission.closed(member);
+                        admission.closed(member, people);
                     }
                     admission.memory()
                 };

@@ -261,6 +261,10 @@ impl<T: Turnstile> Loop<T> {
             }
             Command::Lapsed { member, passages, .. } => lock(&self.shared.admission).lapsed(member, passages),
             Command::Report(fact) => {
+                if let GateFact::WalkedBack { authority: Authority::Grant(grant), .. } = &fact {
+                    lock(&self.shared.admission).walked_back(grant);
+                    self.record(now, Record::Admission);
+                }
                 if matches!(fact, GateFact::Incident { .. }) {
                     tracing::warn!(lane = %self.id, ?fact, "incident");
                 }

@@ -30,8 +30,8 @@ struct Arguments {
 enum Command {
     /// Runs the lanes of a role manifest.
     Run {
-        /// The role manifest. Its state folder must hold admission.toml: store_group, [[issuers]] with id and
-        /// key.
+        /// The role manifest. The file that it names under `admission`, else gated/admission.toml in its state
+        /// folder, says whom the gate admits.
         #[arg(long)]
         manifest: PathBuf,
     },
@@ -159,13 +159,14 @@ fn run(path: &std::path::Path) -> Result<()> {
     for degraded in [realtime::lock_memory(), raised].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", chain(&degraded));
     }
+    let state = manifest.state_of(SERVICE);
     let settings = Settings {
-        journal: Some(manifest.state_dir.join("gated.journal")),
+        journal: Some(state.join("gated.journal")),
         hours: manifest.hours.as_ref().map(Hours::new).transpose()?,
         lanes_on: Some(lanes_thread.handle()),
         ..Settings::new(
-            manifest.state_dir.join("gated.db"),
-            provision::load(&manifest.state_dir.join(provision::FILE))?,
+            state.join("gated.db"),
+            provision::load(manifest.admission.as_deref().unwrap_or(&state.join(provision::FILE)))?,
         )
     };
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;

@@ -363,6 +363,24 @@ async fn a_kill_loses_nothing_that_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_turns_round_in_the_lane_may_come_in_again_without_a_cart_service() {
+    let mut store = Store::new();
+    store.wait(50).await;
+    let member = phone(6, 1);
+    store.wait(15_000).await;
+    store.show(&member).await;
+    store.turnstile.set(Line::Detector, true);
+    store.wait(900).await;
+    store.go_through(Line::PassageA).await;
+    store.wait(1_500).await;
+    store.go_through(Line::PassageB).await;
+    store.turnstile.set(Line::Detector, false);
+    store.wait(15_000).await;
+    store.show(&member).await;
+    assert!(store.unlocked(), "{:?}", store.view().notice);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_left_may_come_in_again() {
     let mut store = Store::new();
     let mut acks = store.bus.subscribe("stile/ack/cartd");
@@ -372,6 +390,7 @@ async fn who_has_left_may_come_in_again() {
         id: MessageId::from("cartd.1/9"),
         session: SessionId::from("s-1"),
         member: Some(MemberHandle(5)),
+        people: 1,
     };
     for round in 0..2 {
         store.wait(15_000).await;

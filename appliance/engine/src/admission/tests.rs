@@ -161,8 +161,40 @@ fn anti_passback() {
     assert_eq!(scan(&mut admission), Ok(()), "did not go through, may try again");
     admission.passed(MEMBER, false);
     assert_eq!((scan(&mut admission), admission.inside()), (Err(DenyReason::AlreadyInside), 1));
-    admission.closed(MEMBER);
+    admission.closed(MEMBER, 1);
     assert_eq!(scan(&mut admission), Ok(()));
+}
+
+#[test]
+fn who_walks_back_may_come_in_again() {
+    let mut admission = admission();
+    let phone = device(&terms());
+    let mut at = NOON;
+    let mut scan = |admission: &mut Admission| {
+        at = at.after(Millis::from_seconds(10));
+        admission.check(at, true, phone.show(at, 0).as_bytes())
+    };
+    let grant = scan(&mut admission).unwrap().grant;
+    admission.passed(MEMBER, false);
+    admission.walked_back(&grant);
+    assert_eq!(admission.inside(), 0, "no session had to be closed for it");
+    scan(&mut admission).unwrap();
+    admission.passed(MEMBER, false);
+    // Restarted in between.
+    let memory: Memory = serde_json::from_str(&serde_json::to_string(&admission.memory()).unwrap()).unwrap();
+    let mut admission = Admission::with_memory(settings(), &memory);
+    admission.closed(MEMBER, 1);
+    assert_eq!(admission.inside(), 1, "the session of who walked back, not of who is inside");
+    admission.closed(MEMBER, 1);
+    assert_eq!(admission.inside(), 0);
+    // One of a party walked back: the session of the others frees the pass.
+    for _ in 0..3 {
+        admission.passed(MEMBER, false);
+    }
+    admission.walked_back(&grant);
+    assert_eq!(admission.inside(), 2);
+    admission.closed(MEMBER, 3);
+    assert_eq!((admission.inside(), admission.memory().walked_back.len()), (0, 0));
 }
 
 #[test]

@@ -135,6 +135,8 @@ struct Session {
     tracks: Vec<TrackId>,
     /// People inside: one, or those of a party.
     inside: u32,
+    /// How many came in, since the start.
+    people: u32,
     left: Option<Instant>,
     state: SessionState,
     settled: Option<Instant>,
@@ -298,6 +300,7 @@ impl Store {
                 entered: passage.at,
                 tracks: Vec::new(),
                 inside: 0,
+                people: 0,
                 left: None,
                 state: SessionState::Shopping,
                 settled: None,
@@ -310,6 +313,7 @@ impl Store {
         });
         if let Some(session) = self.sessions.get_mut(&key) {
             session.inside += 1;
+            session.people += 1;
             session.tracks.extend(track);
         }
         if track.is_none() {
@@ -377,6 +381,7 @@ impl Store {
             id: MessageId(format!("closed/{}", session.id)),
             session: session.id.clone(),
             member: session.member,
+            people: session.people,
         }));
     }
 

@@ -30,7 +30,7 @@ const LANE: &str = "entry-1";
 const STORE_GROUP: u32 = 77;
 const ISSUER_SEED: [u8; 32] = [1; 32];
 /// The limits that gated.service sets for itself.
-pub const WATCHDOG: Duration = Duration::from_secs(4);
+pub const WATCHDOG: Duration = Duration::from_millis(1200);
 /// From the start of the process to ready; some 1 s here.
 const START_MAX: Duration = Duration::from_secs(20);
 /// A code that is neither taken nor refused by then was not read.
@@ -103,7 +103,7 @@ impl Rig {
         let key: String =
             Issuer::new(1, STORE_GROUP, &ISSUER_SEED).public_key().map(|byte| format!("{byte:02x}")).concat();
         let admission = format!("store_group = {STORE_GROUP}\n[[issuers]]\nid = 1\nkey = \"{key}\"\n");
-        put(&format!("{STATE}/admission.toml"), &admission)
+        put(&format!("{STATE}/gated/admission.toml"), &admission)
     }
 
     /// What the phone of somebody who was never here shows now.

@@ -248,7 +248,7 @@ fn who_is_inside_through_another_box() {
     let code = device(&terms()).show(NOON.after(seconds(10)), 0);
     let at = NOON.after(seconds(10));
     assert_eq!(refusal(&mut there, at, code.as_bytes()), Some(DenyReason::AlreadyInside));
-    there.closed(MEMBER);
+    there.closed(MEMBER, 1);
     assert_eq!(refusal(&mut there, at, code.as_bytes()), None);
     there.lapsed(MEMBER, 1);
     there.passed_elsewhere(NOON, &Grant { staff: true, ..grant });
@@ -278,7 +278,7 @@ fn guests_come_as_often_as_policy_says() {
             admission.lapsed(MEMBER, 1);
             assert_eq!(scan(&mut admission).unwrap().passages, 1, "the other one of the party, same visit");
             admission.passed(MEMBER, false);
-            admission.closed(MEMBER);
+            admission.closed(MEMBER, 1);
         }
         assert_eq!(scan(&mut admission).err(), Some(DenyReason::UsedUp), "{profile_w} {visits}");
         let mut again = Admission::with_memory(settings(), &admission.memory());
@@ -297,7 +297,7 @@ fn a_guest_who_came_in_elsewhere_is_counted() {
     let phone = device(&Terms { guest: true, ..terms() });
     let grant = self::admission().check(NOON, true, phone.show(NOON, 0).as_bytes()).unwrap().grant;
     admission.passed_elsewhere(NOON, &grant);
-    admission.closed(MEMBER);
+    admission.closed(MEMBER, 1);
     assert_eq!(refusal(&mut admission, NOON, phone.show(NOON, 0).as_bytes()), Some(DenyReason::UsedUp));
 }
 
@@ -484,7 +484,7 @@ proptest::proptest! {
                     admission.lapsed(MemberHandle(n), granted[n as usize]);
                     granted[n as usize] = 0;
                 }
-                Step::Close(n) => admission.closed(MemberHandle(n)),
+                Step::Close(n) => admission.closed(MemberHandle(n), 1),
                 Step::Wait(span) => now = now.after(seconds(span)),
                 Step::Restart => {
                     admission = Admission::with_memory(settings(), &admission.memory());
