@@ -10,6 +10,7 @@ mod init;
 mod lane;
 mod latency;
 mod lines;
+mod player;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ["echo"] => floor::echo(),
         ["in-cgroup", cgroup, program, ref arguments @ ..] => gate::in_cgroup(cgroup, program, arguments),
         ["floor"] => floor::run(),
+        ["player"] => player::run(),
         ["camera-pulled"] => camera::run(),
         ["lane"] => lane::run(),
         ["death", times] => times.parse().map_err(anyhow::Error::from).and_then(death::run),
