@@ -1,9 +1,11 @@
 //! The role manifest: one TOML file that says what a box is and where its devices are.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use engine::store::StoreMap;
+use engine::units::CameraId;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::{Bus, MqttSettings};
@@ -14,8 +16,17 @@ use crate::bus::{Bus, MqttSettings};
 pub struct Manifest {
     /// For people: what this box is ("entry gate 1").
     pub name: String,
-    /// Where services keep what must survive.
+    /// The role that this manifest describes ("entry-gate"); for people and screens.
+    #[serde(default)]
+    pub role: String,
+    /// The services that run on this box; read by the caretaker, which lets their units start.
+    #[serde(default)]
+    pub services: BTreeSet<ServiceName>,
+    /// Where services keep what must survive, each in a folder of its own name.
     pub state_dir: PathBuf,
+    /// Whom the gate admits; none: `admission.toml` in the gate's own folder.
+    #[serde(default)]
+    pub admission: Option<PathBuf>,
     /// The store map, JSON.
     pub store_map: PathBuf,
     /// How services talk to each other.
@@ -24,15 +35,73 @@ pub struct Manifest {
     /// The staff page.
     #[serde(default)]
     pub console: ConsoleSettings,
+    /// The touchscreen of this box; none: its windows are those of a desktop.
+    #[serde(default)]
+    pub screen: Option<ScreenSettings>,
     /// Gate lanes that this box drives.
     #[serde(default)]
     pub lanes: Vec<LaneSettings>,
+    /// Ceiling cameras that this box reads.
+    #[serde(default)]
+    pub cameras: Vec<CameraSettings>,
+    /// Load-cell lines that this box reads.
+    #[serde(default)]
+    pub load_cells: Vec<LoadCellSettings>,
     /// When shoppers may come in; none: always.
     #[serde(default)]
     pub hours: Option<OpeningHours>,
     /// Where models and their manifest lie.
     #[serde(default = "default_models_dir")]
     pub models_dir: PathBuf,
+}
+
+/// A service that a box may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceName {
+    /// Turnstile and readers.
+    Gated,
+    /// Ceiling cameras.
+    Visiond,
+    /// Carts and the ledger.
+    Cartd,
+    /// The touchscreen.
+    Kiosk,
+    /// Staff page and HTTP API.
+    Console,
+}
+
+/// The touchscreen of a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScreenSettings {
+    /// What it shows.
+    pub shows: ScreenShows,
+    /// The lane whose gate screen it is; needed by a gate screen.
+    #[serde(default)]
+    pub lane: Option<String>,
+    /// The name of the help kiosk, in calls to staff and in scans; none: `kiosk-1`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Language in which it greets, a tag like `ko`; none: Korean.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// How far the panel's picture is turned clockwise: 0, 90, 180 or 270 degrees.
+    #[serde(default)]
+    pub rotation: u16,
+    /// Digits that open the technician's page; none: only a box that is not provisioned shows it.
+    #[serde(default)]
+    pub technician_code: Option<String>,
+}
+
+/// What a screen shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScreenShows {
+    /// The gate screen of a lane.
+    Gate,
+    /// The help kiosk.
+    Help,
 }
 
 /// How services talk to each other.
@@ -77,6 +146,26 @@ pub struct LaneSettings {
     /// Its readers, each with `kind` and the keys of that kind; none on a lane that nobody enters by.
     #[serde(default)]
     pub readers: Vec<toml::Table>,
+}
+
+/// A ceiling camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraSettings {
+    /// Its number in the store map.
+    pub id: CameraId,
+    /// `kind`, and the keys of that kind. Read by the vision service, which knows the drivers.
+    pub device: toml::Table,
+}
+
+/// The load cells of a gondola, on one line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadCellSettings {
+    /// The gondola's number in the store map.
+    pub gondola: u16,
+    /// `kind`, and the keys of that kind. Read by the cart service, which knows the drivers.
+    pub line: toml::Table,
 }
 
 /// When shoppers may come in: intervals of a day like `07:00-23:00`; a day without one is closed. Midnight is
@@ -164,6 +253,12 @@ pub enum Error {
 }
 
 impl Manifest {
+    /// The folder in which a service keeps what must survive.
+    #[must_use]
+    pub fn state_of(&self, service: &str) -> PathBuf {
+        self.state_dir.join(service)
+    }
+
     /// Reads a manifest.
     ///
     /// # Errors
@@ -215,6 +310,8 @@ mod tests {
 
     const GOOD: &str = r#"
         name = "all in one"
+        role = "entry-gate"
+        services = ["gated", "kiosk"]
         state_dir = "/var/lib/stile"
         store_map = "/etc/stile/store.json"
         [bus]
@@ -225,6 +322,10 @@ mod tests {
         id = "entry-1"
         entry_is_a = true
         turnstile = { kind = "sim" }
+        [screen]
+        shows = "gate"
+        lane = "entry-1"
+        rotation = 90
     "#;
 
     fn load(text: &str) -> Result<Manifest, Error> {
@@ -239,6 +340,9 @@ mod tests {
         let manifest = load(GOOD).expect("valid");
         assert_eq!(manifest.lanes[0].id, "entry-1");
         assert!(matches!(manifest.bus, BusSettings::Mqtt(ref mqtt) if mqtt.port == 1883));
+        assert_eq!(manifest.services, BTreeSet::from([ServiceName::Gated, ServiceName::Kiosk]));
+        assert_eq!(manifest.screen.as_ref().map(|screen| screen.rotation), Some(90));
+        assert_eq!(manifest.state_of("gated"), Path::new("/var/lib/stile/gated"));
     }
 
     #[test]
@@ -248,6 +352,8 @@ mod tests {
             ("name =", "nmae =", "nmae"),
             ("port = 1883", "port = 1883\ntls = true", "tls"),
             ("turnstile =", "turnstyle =", "turnstyle"),
+            ("\"kiosk\"", "\"kisok\"", "kisok"),
+            ("rotation =", "rotate =", "rotate"),
         ] {
             let error = load(&GOOD.replace(from, to)).expect_err("refused");
             let text = format!("{error}: {}", error.source().expect("a cause"));
