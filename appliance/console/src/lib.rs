@@ -25,11 +25,13 @@ use std::time::Duration;
 
 use engine::message::{Ack, GateReport, StaffAnswer, topic};
 use engine::store::StoreMap;
+use engine::time::Millis;
 use engine::units::MessageId;
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
 use runtime::manifest::ConsoleSettings;
 use runtime::outbox::ack_topic_of;
+use runtime::watchdog::Watchdog;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
@@ -40,6 +42,9 @@ const SOURCE: &str = "console";
 /// Changes that a slow page may fall behind before it gets the whole picture again; 10 a second come from the
 /// floor.
 const CHANGES_MAX: usize = 64;
+/// The loop that follows the bus comes round at least so often; its steps feed the service manager's watchdog, which
+/// the unit sets to 30 s. Handlers share its thread, so that one that hangs is noticed too.
+const STEP_MAX: Millis = Millis::from_seconds(5);
 /// How long open pages may take to end once the console stops.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -142,7 +147,7 @@ impl Console {
         };
         tokio::select! {
             served = server => served.map_err(Error::Serve),
-            () = feed.follow(&shared) => Ok(()),
+            () = feed.follow(&shared, Watchdog::from_environment()) => Ok(()),
             () = limit => Ok(()),
         }
     }
@@ -310,9 +315,12 @@ impl Feed {
         }
     }
 
-    async fn follow(&mut self, shared: &Shared) {
+    async fn follow(&mut self, shared: &Shared, mut watchdog: Watchdog) {
+        watchdog.ready();
         loop {
-            let deadline = shared.known().deadline();
+            watchdog.step_done();
+            let around = shared.clock.now().after(STEP_MAX);
+            let deadline = Some(shared.known().deadline().map_or(around, |deadline| deadline.min(around)));
             let message = tokio::select! {
                 message = self.calls.recv() => message,
                 message = self.gates.recv() => message,

@@ -17,6 +17,7 @@ use engine::units::{Currency, Mass, MemberHandle, MessageId, Money, PlateId};
 use http_body_util::BodyExt;
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
+use runtime::watchdog::Watchdog;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -375,7 +376,7 @@ async fn the_running_console_acknowledges_reports_and_repeats_orders() {
     bench.hear(&format!("{}/entry-1", topic::GATE_VIEW), &gate());
     let mut feed = crate::Feed::new(&bench.bus);
     let shared = Arc::clone(&bench.shared);
-    let running = tokio::spawn(async move { feed.follow(&shared).await });
+    let running = tokio::spawn(async move { feed.follow(&shared, Watchdog::from_environment()).await });
     let forced = GateFact::Incident { incident: Incident::Forced { passage: 1 } };
     bench.bus.publish(topic::GATE_REPORT, &report(1, forced));
     let ack: Ack = soon(&mut acks).await.parse().unwrap();
