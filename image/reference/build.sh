@@ -1,0 +1,317 @@
+#!/bin/bash
+# Makes the reference image from Debian packages and our own programs. No root rights are needed, and nothing of the
+# machine that builds gets into the image but the programs that cargo built on it.
+#
+#   build.sh [--variant stile|stile-sim] [--profile release|dev] [--version V] [--keys FOLDER] [--out FOLDER]
+#            [--overlay FOLDER] [--update] [STEP...]
+#
+# --overlay  is copied over the root tree last, so that tests can make versions that differ, or are broken
+# --update   asks Debian for newer packages; otherwise those of the last time are taken
+# STEP...    only these steps (they are the functions below, in order; each leaves files in OUT/work-NAME)
+#
+# Same inputs, same bytes: SOURCE_DATE_EPOCH (the time of the last commit) is the time of every file.
+set -euo pipefail
+export LC_ALL=C TZ=UTC
+umask 022
+
+HERE=$(dirname "$(realpath "$0")")
+TOP=$(realpath "$HERE/../..")
+cd "$TOP"
+
+VARIANT=stile PROFILE=release VERSION='' KEYS=out/keys OUT=out/image UPDATE='' OVERLAY='' STEPS=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --variant) VARIANT=$2; shift 2 ;;
+    --profile) PROFILE=$2; shift 2 ;;
+    --version) VERSION=$2; shift 2 ;;
+    --keys) KEYS=$2; shift 2 ;;
+    --out) OUT=$2; shift 2 ;;
+    --overlay) OVERLAY=$(realpath "$2"); shift 2 ;;
+    --update) UPDATE=yes; shift ;;
+    -*) echo "build.sh: unknown option $1" >&2; exit 2 ;;
+    *) STEPS+=("$1"); shift ;;
+  esac
+done
+case $VARIANT in stile | stile-sim) ;; *) echo "build.sh: no variant $VARIANT" >&2; exit 2 ;; esac
+case $PROFILE in release) CARGO_FOLDER=release ;; dev) CARGO_FOLDER=debug ;; *) echo "build.sh: no profile $PROFILE" >&2; exit 2 ;; esac
+
+# How hard to compress: for people who wait for a download, or for tests.
+LEVEL=19
+[ "$PROFILE" = release ] || LEVEL=6
+
+ARCH=amd64
+TRIPLET=x86_64-linux-gnu
+COMPATIBLE=stile-x86-64
+LAYOUT=image/layouts/x86-64-efi.toml
+NAME=$COMPATIBLE${VARIANT#stile}
+CACHE=$TOP/.cache/image/$ARCH
+WORK=$TOP/$OUT/work-$NAME
+IMAGE=$TOP/$OUT/$NAME
+TARGET=${CARGO_TARGET_DIR:-$TOP/target}
+SUITES=(trixie trixie-updates trixie-security)
+MIRROR=${MIRROR:-http://deb.debian.org/debian}
+SECURITY_MIRROR=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
+# Our programs; each is built where its crate exists.
+PROGRAMS=(${STILE_PROGRAMS:-gated gate-failsafe code-reader cartd visiond kiosk console caretaker})
+# The salt and ids of everything that would otherwise be drawn by chance.
+SALT=$(printf 'stile verity salt' | sha256sum | cut -c1-64)
+UUID=53746c65-0000-4000-8000-766572697479
+
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
+export SOURCE_DATE_EPOCH
+VERSION=${VERSION:-$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml).$(git rev-list --count HEAD)}
+
+say() { echo "image: $*"; }
+die() { echo "image: $*" >&2; exit 1; }
+lines() { sed 's/#.*//; /^ *$/d' "$@"; }
+# Every file and folder below $1 gets the same time.
+same_time() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
+
+# --- Debian's packages, downloaded and unpacked, without running any of their scripts -----------------------------
+packages() {
+  local lists=(packages/base.list packages/x86-64.list) wanted sources=() suite
+  wanted=$( (cd "$HERE" && cat "${lists[@]}" && echo "${SUITES[@]}" "$MIRROR") | sha256sum | cut -c1-16)
+  if [ -z "$UPDATE" ] && [ "$(cat "$CACHE/packages.stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
+  for suite in "${SUITES[@]}"; do
+    case $suite in
+      *-security) sources+=("deb $SECURITY_MIRROR $suite main") ;;
+      *) sources+=("deb $MIRROR $suite main") ;;
+    esac
+  done
+  say "downloading Debian packages (${SUITES[0]}, $ARCH)"
+  rm -rf "$CACHE/debs" "$CACHE"/base-*
+  mkdir -p "$CACHE/debs"
+  mmdebstrap --quiet --variant=extract --architectures="$ARCH" --mode=unshare --skip=check/empty \
+    --include="$(cd "$HERE" && lines "${lists[@]}" | paste -sd,)" \
+    --extract-hook="copy-out /var/cache/apt/archives $CACHE/debs" "${SUITES[0]}" /dev/null "${sources[@]}" \
+    >"$CACHE/packages.log" 2>&1 || die "mmdebstrap failed; see $CACHE/packages.log"
+  echo "$wanted" >"$CACHE/packages.stamp"
+}
+
+# --- Debian's kernel, the same package that tests/vm/kernel.sh prepares its simulators for ------------------------
+kernel() {
+  tests/vm/kernel.sh "$TOP/.cache/vm/kernel"
+  RELEASE=$(cat .cache/vm/kernel/release)
+  KERNEL=$CACHE/kernel-$RELEASE
+  if [ -e "$KERNEL/stamp" ]; then return; fi
+  say "unpacking the kernel $RELEASE"
+  rm -rf "$KERNEL" && mkdir -p "$KERNEL/deb" "$KERNEL/root"
+  (cd "$KERNEL/deb" && apt-get download -q "linux-image-$RELEASE") >"$KERNEL/log" 2>&1 ||
+    die "linux-image-$RELEASE cannot be downloaded any more: remove .cache/vm/kernel"
+  dpkg-deb -x "$KERNEL"/deb/*.deb "$KERNEL/root"
+  if [ -d "$KERNEL/root/usr/lib/modules" ]; then mkdir -p "$KERNEL/root/lib" && mv "$KERNEL/root/usr/lib/modules" "$KERNEL/root/lib/"; fi
+  depmod -b "$KERNEL/root" "$RELEASE"
+  touch "$KERNEL/stamp"
+}
+
+# --- our own programs ---------------------------------------------------------------------------------------------
+programs() {
+  local crates=() program
+  for program in "${PROGRAMS[@]}"; do
+    [ -e "appliance/$program/Cargo.toml" ] || die "there is no appliance/$program"
+    crates+=(-p "$program")
+  done
+  crates+=(-p osimage)
+  [ "$VARIANT" = stile ] || crates+=(-p vm)
+  cargo build --locked --profile "$PROFILE" --bins "${crates[@]}"
+}
+
+# --- the root tree ------------------------------------------------------------------------------------------------
+tree() {
+  local base package deb program rules
+  rules=$( (cat "$HERE"/files.rules "$HERE"/tree.py "$HERE"/packages/without.list "$CACHE/packages.stamp" && ls "$CACHE/debs/archives") | sha256sum | cut -c1-16)
+  base=$CACHE/base-$rules
+  if [ ! -e "$base/etc" ]; then
+    say "unpacking packages"
+    rm -rf "$CACHE"/base-*
+    mkdir -p "$base.new"
+    : >"$CACHE/packages.tsv.new"
+    for deb in "$CACHE"/debs/archives/*.deb; do
+      package=$(dpkg-deb -f "$deb" Package)
+      if lines "$HERE/packages/without.list" | grep -qx "$package"; then continue; fi
+      dpkg-deb -x "$deb" "$base.new"
+    done
+    rm -rf "$base.new/var" "$base.new/boot"
+    cp -a "$base.new/usr/lib/systemd/boot/efi" "$CACHE/efi.new" && rm -rf "$CACHE/efi" && mv "$CACHE/efi.new" "$CACHE/efi"
+    cat "$base.new"/usr/share/ca-certificates/mozilla/*.crt >"$CACHE/ca-certificates.crt"
+    python3 "$HERE/tree.py" prune "$base.new" "$HERE/files.rules"
+    mkdir -p "$base.new/etc/ssl/certs"
+    mv "$CACHE/ca-certificates.crt" "$base.new/etc/ssl/certs/ca-certificates.crt"
+    rm -rf "$base.new/usr/share/ca-certificates"
+    mv "$base.new" "$base"
+  fi
+
+  say "root tree"
+  rm -rf "$WORK/tree" && mkdir -p "$WORK"
+  cp -a "$base" "$WORK/tree"
+  local tree=$WORK/tree
+  (cd "$tree" && mkdir -p dev proc sys run tmp var mnt root usr/lib/stile usr/share/stile/models usr/share/stile/keys etc/rauc)
+
+  for program in "${PROGRAMS[@]}"; do
+    [ -e "$TARGET/$CARGO_FOLDER/$program" ] || die "$TARGET/$CARGO_FOLDER/$program is missing: run the step programs"
+    strip -o "$tree/usr/bin/$program" "$TARGET/$CARGO_FOLDER/$program"
+  done
+  ln -sf ../../bin/caretaker "$tree/usr/lib/stile/boot-backend"
+
+  # Units, configuration, users: the services' own (also for the production image), then this image's.
+  cp appliance/systemd/*.service "$tree/usr/lib/systemd/system/"
+  cp -a appliance/systemd/root/. "$HERE/root/." "$tree/"
+  if [ -d "$HERE/boot" ]; then
+    cp "$HERE"/boot/*.rules "$tree/usr/lib/udev/rules.d/"
+    cp "$HERE/boot/system.conf" "$tree/etc/rauc/system.conf"
+  fi
+  mkdir -p "$tree/usr/share/stile/manifests"
+  cp appliance/manifests/*.toml "$tree/usr/share/stile/manifests/"
+  cp models/onnx/* "$tree/usr/share/stile/models/"
+  install -m 644 .cache/onnxruntime/libonnxruntime.so "$tree/usr/lib/stile/libonnxruntime.so"
+  strip --strip-unneeded "$tree/usr/lib/stile/libonnxruntime.so"
+  cp "$KEYS/provision.pub" "$tree/usr/share/stile/keys/"
+  cp "$KEYS/rauc-ca.pem" "$tree/etc/rauc/keyring.pem"
+
+  local variant=$VARIANT
+  if [ "$(realpath "$KEYS")" = "$TOP/out/keys" ]; then variant="$VARIANT, development keys"; fi
+  cat >"$tree/usr/lib/os-release" <<END
+NAME=Stile
+ID=stile
+ID_LIKE=debian
+PRETTY_NAME="Stile $VERSION"
+VERSION_ID=$VERSION
+IMAGE_ID=$NAME
+IMAGE_VERSION=$VERSION
+VARIANT="$variant"
+VARIANT_ID=$VARIANT
+END
+
+  # Modules, with an index of their own.
+  python3 "$HERE/tree.py" modules "$KERNEL/root" "$HERE/modules.list" "$tree"
+  if [ "$VARIANT" = stile-sim ]; then sim "$tree"; fi
+  depmod -b "$tree" "$RELEASE"
+
+  python3 "$HERE/tree.py" users "$tree"
+  systemd-hwdb --root "$tree" --usr update
+  systemctl --root="$tree" preset-all --preset-mode=enable-only >/dev/null 2>&1
+  ldconfig -r "$tree"
+  rm -rf "$tree/var/cache" "$tree/etc/systemd/system/"*.wants/systemd-networkd-wait-online.service
+  [ -z "$OVERLAY" ] || cp -a "$OVERLAY/." "$tree/"
+  find "$tree" -type d -exec chmod 755 {} +
+  find "$tree" -type f -perm /6000 -exec chmod ug-s {} +
+  chmod 1777 "$tree/tmp"; chmod 700 "$tree/root"
+  same_time "$tree"
+  if find "$tree" -name '*.so*' -o -path '*/bin/*' | grep -E '/(bash|dash|sh|perl|python[0-9.]*|dpkg|apt)$'; then
+    die "a shell, an interpreter or a package manager is in the tree"
+  fi
+}
+
+# The simulators of the kernel's devices, for tests.
+sim() {
+  local module name
+  mkdir -p "$1/usr/lib/modules/$RELEASE/stile-sim"
+  for module in .cache/vm/kernel/modules/*.ko; do
+    name=$(basename "$module")
+    if [ -z "$(find "$1/usr/lib/modules/$RELEASE" -name "$name" -o -name "${name//-/_}")" ]; then
+      cp "$module" "$1/usr/lib/modules/$RELEASE/stile-sim/"
+    fi
+  done
+  if [ -d tests/vm/image/sim ]; then cp -a tests/vm/image/sim/. "$1/"; fi
+  if [ -e "$TARGET/$CARGO_FOLDER/vm-guest" ]; then strip -o "$1/usr/lib/stile/vm-guest" "$TARGET/$CARGO_FOLDER/vm-guest"; fi
+}
+
+# --- squashfs and its hashes --------------------------------------------------------------------------------------
+root() {
+  say "root file system"
+  rm -f "$WORK"/root.squashfs "$WORK"/root.verity
+  mksquashfs "$WORK/tree" "$WORK/root.squashfs" -noappend -all-root -no-xattrs -comp zstd -Xcompression-level $LEVEL \
+    -b 128K -quiet -no-progress
+  veritysetup format --salt="$SALT" --uuid="$UUID" --root-hash-file="$WORK/roothash" \
+    "$WORK/root.squashfs" "$WORK/root.verity" >/dev/null
+  chmod 644 "$WORK/root.verity" "$WORK/roothash"
+}
+
+# --- the initial RAM disk: systemd, udev, verity, caretaker -------------------------------------------------------
+initrd() {
+  local initrd=$WORK/initrd
+  say "initial RAM disk"
+  rm -rf "$initrd" && mkdir -p "$initrd"/{dev,proc,sys,run,tmp,var,sysroot,etc}
+  for link in bin sbin lib lib64; do ln -s usr/$link "$initrd/$link"; done
+  python3 "$HERE/tree.py" pick "$WORK/tree" "$HERE/initrd.rules" "$initrd"
+  python3 "$HERE/tree.py" modules "$KERNEL/root" "$HERE/initrd.modules.list" "$initrd"
+  depmod -b "$initrd" "$RELEASE"
+  ln -s usr/lib/systemd/systemd "$initrd/init"
+  ln -sf ../usr/lib/os-release "$initrd/etc/initrd-release"
+  ln -sf initrd.target "$initrd/usr/lib/systemd/system/default.target"
+  : >"$initrd/etc/machine-id"
+  ldconfig -r "$initrd"
+  rm -rf "$initrd/var/cache"
+  same_time "$initrd"
+  (cd "$initrd" && find . -mindepth 1 -print0 | sort -z |
+    cpio --quiet --reproducible --null --create --format=newc --owner=0:0) | zstd -q -$LEVEL -T1 -f -o "$WORK/initrd.cpio.zst"
+}
+
+# --- the unified kernel image: what the firmware starts, signed as one when a key is given ------------------------
+uki() {
+  local stub=$CACHE/efi/linuxx64.efi.stub align end section file vma arguments=()
+  say "unified kernel image"
+  # The hash tree's root pins every byte of the root; a byte that is not as it was panics, and the panic is kept.
+  echo -n "root=/dev/mapper/root rootfstype=squashfs ro systemd.verity=yes roothash=$(cat "$WORK/roothash")" \
+    "systemd.verity_root_data=/dev/stile/root systemd.verity_root_hash=/dev/stile/verity" \
+    "systemd.verity_root_options=panic-on-corruption systemd.machine_id=firmware panic=-1 rd.emergency=reboot" \
+    "systemd.gpt_auto=no quiet loglevel=4 $(lines "$HERE/cmdline.$VARIANT" 2>/dev/null | paste -sd' ')" >"$WORK/cmdline"
+  echo -n "$RELEASE" >"$WORK/uname"
+  cp "$KERNEL/root/boot/vmlinuz-$RELEASE" "$WORK/vmlinuz"
+  align=$(objdump -p "$stub" | sed -n 's/^SectionAlignment\s*//p')
+  align=$((16#$align))
+  end=$(objdump -hw "$stub" | awk '/^ *[0-9]+ /{print "0x" $3, "0x" $4}' | while read -r size vma; do echo $((size + vma)); done | sort -n | tail -1)
+  for section in osrel:tree/usr/lib/os-release cmdline:cmdline uname:uname initrd:initrd.cpio.zst linux:vmlinuz; do
+    file=$WORK/${section#*:}
+    vma=$(((end + align - 1) / align * align))
+    end=$((vma + $(stat -Lc %s "$file")))
+    arguments+=(--add-section ".${section%%:*}=$file" --change-section-vma ".${section%%:*}=$vma")
+  done
+  objcopy "${arguments[@]}" "$stub" "$WORK/uki.efi"
+  if [ -e "$KEYS/secureboot.key.pem" ]; then
+    for file in "$WORK/uki.efi" "$WORK/systemd-boot.efi"; do
+      [ "$file" = "$WORK/uki.efi" ] || cp "$CACHE/efi/systemd-bootx64.efi" "$file"
+      sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" --output "$file" "$file" 2>/dev/null
+    done
+  else
+    cp "$CACHE/efi/systemd-bootx64.efi" "$WORK/systemd-boot.efi"
+  fi
+}
+
+# --- the EFI system partition -------------------------------------------------------------------------------------
+esp() {
+  local esp=$WORK/esp.img folder=$WORK/esp
+  say "EFI system partition"
+  rm -rf "$esp" "$folder" && mkdir -p "$folder"/{EFI/BOOT,EFI/stile,loader/entries}
+  cp "$WORK/systemd-boot.efi" "$folder/EFI/BOOT/BOOTX64.EFI"
+  cp "$WORK/uki.efi" "$folder/EFI/stile/a.efi"
+  printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\n' >"$folder/loader/loader.conf"
+  # The one slot of a new box is tried for ever: there is nothing to go back to.
+  printf 'title Stile %s (a)\nefi /EFI/stile/a.efi\n' "$VERSION" >"$folder/loader/entries/stile-000001-a.conf"
+  same_time "$folder"
+  truncate -s 256M "$esp"
+  mkfs.vfat -F 32 -n ESP -i 53544C45 --invariant "$esp" >/dev/null
+  mcopy -s -m -i "$esp" "$folder"/* ::
+}
+
+# --- the disk image -----------------------------------------------------------------------------------------------
+image() {
+  say "disk image $IMAGE.img"
+  "$TARGET/$CARGO_FOLDER/osimage" assemble --layout "$LAYOUT" --output "$IMAGE.img" \
+    --content esp="$WORK/esp.img" --content kernel-a="$WORK/uki.efi" \
+    --content root-a="$WORK/root.squashfs" --content verity-a="$WORK/root.verity"
+}
+
+for step in "${STEPS[@]:-}"; do
+  [ -z "$step" ] || declare -F "$step" >/dev/null || die "no step $step"
+done
+mkdir -p "$WORK" "$CACHE"
+ALL=(packages kernel programs tree root initrd uki esp image)
+for step in "${ALL[@]}"; do
+  # The kernel's step names its folder for the others.
+  if [ ${#STEPS[@]} -eq 0 ] || [ "$step" = kernel ] || [[ " ${STEPS[*]} " == *" $step "* ]]; then
+    started=$SECONDS
+    $step
+    echo "image: $step: $((SECONDS - started)) s"
+  fi
+done
