@@ -98,17 +98,21 @@ impl GpioSim {
     /// Settings that find every line by its name on any chip.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        self.describe(
-            None,
-            |output| LineRef::Name(self.line_name(output.name())),
-            |line| LineRef::Name(self.line_name(line.name())),
-        )
+        Self::settings_of(&self.name, self.wiring)
+    }
+
+    /// The settings of a chip of that name that is made elsewhere, or later.
+    #[must_use]
+    pub fn settings_of(name: &str, wiring: Wiring) -> Settings {
+        let named = |key: &str| LineRef::Name(format!("{name}.{key}"));
+        describe(wiring, None, |output| named(output.name()), |line| named(line.name()))
     }
 
     /// Settings that find every line by its offset on the chip with our label.
     #[must_use]
     pub fn settings_by_offset(&self) -> Settings {
-        self.describe(
+        describe(
+            self.wiring,
             Some(self.name.clone()),
             |output| LineRef::Offset(Self::output_offset(output)),
             |line| LineRef::Offset(Self::input_offset(line)),
@@ -174,39 +178,6 @@ impl GpioSim {
         Ok((value[0] == b'1') != self.wiring.active_low)
     }
 
-    fn describe(
-        &self,
-        chip: Option<String>,
-        output: impl Fn(Output) -> LineRef,
-        input: impl Fn(Line) -> LineRef,
-    ) -> Settings {
-        let Wiring { active_low, debounce_us } = self.wiring;
-        let output = |of| Some(OutputLine { line: output(of), chip: None, active_low });
-        let input = |of| {
-            Input::Wired(InputLine { line: input(of), chip: None, active_low, bias: Bias::AsIs, debounce_us })
-        };
-        Settings {
-            chip,
-            outputs: OutputWiring {
-                unlock_a: output(Output::UnlockA),
-                unlock_b: output(Output::UnlockB),
-                stop: output(Output::Stop),
-                beacon_red: output(Output::BeaconRed),
-                beacon_green: output(Output::BeaconGreen),
-                wide: output(Output::Wide),
-            },
-            inputs: InputWiring {
-                passage_a: input(Line::PassageA),
-                passage_b: input(Line::PassageB),
-                fire_alarm: input(Line::FireAlarm),
-                ready: input(Line::Ready),
-                detector: input(Line::Detector),
-                tamper: input(Line::Tamper),
-                emergency_button: input(Line::EmergencyButton),
-            },
-        }
-    }
-
     fn line_name(&self, key: &str) -> String {
         format!("{}.{key}", self.name)
     }
@@ -215,6 +186,40 @@ impl GpioSim {
     fn lines(&self) -> Vec<String> {
         let outputs = Output::ALL.into_iter().map(Output::name);
         outputs.chain(Line::ALL.into_iter().map(Line::name)).map(|key| self.line_name(key)).collect()
+    }
+}
+
+/// Settings of a chip with all lines wired.
+fn describe(
+    wiring: Wiring,
+    chip: Option<String>,
+    output: impl Fn(Output) -> LineRef,
+    input: impl Fn(Line) -> LineRef,
+) -> Settings {
+    let Wiring { active_low, debounce_us } = wiring;
+    let output = |of| Some(OutputLine { line: output(of), chip: None, active_low });
+    let input = |of| {
+        Input::Wired(InputLine { line: input(of), chip: None, active_low, bias: Bias::AsIs, debounce_us })
+    };
+    Settings {
+        chip,
+        outputs: OutputWiring {
+            unlock_a: output(Output::UnlockA),
+            unlock_b: output(Output::UnlockB),
+            stop: output(Output::Stop),
+            beacon_red: output(Output::BeaconRed),
+            beacon_green: output(Output::BeaconGreen),
+            wide: output(Output::Wide),
+        },
+        inputs: InputWiring {
+            passage_a: input(Line::PassageA),
+            passage_b: input(Line::PassageB),
+            fire_alarm: input(Line::FireAlarm),
+            ready: input(Line::Ready),
+            detector: input(Line::Detector),
+            tamper: input(Line::Tamper),
+            emergency_button: input(Line::EmergencyButton),
+        },
     }
 }
 

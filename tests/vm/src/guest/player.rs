@@ -56,11 +56,8 @@ struct Player {
 
 /// Runs until it is killed.
 pub fn run() -> Result<()> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(PORT)
-        .with_context(|| format!("cannot open {PORT}"))?;
+    let file =
+        File::options().read(true).write(true).open(PORT).with_context(|| format!("cannot open {PORT}"))?;
     let mut settings = tcgetattr(&file).context("cannot read the port's settings")?;
     settings.make_raw();
     tcsetattr(&file, OptionalActions::Now, &settings).context("cannot set the port")?;
@@ -113,7 +110,11 @@ impl Player {
         Line::Up {
             seconds: uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            version: field(&fs::read_to_string("/etc/os-release").unwrap_or_default(), '\n', "IMAGE_VERSION="),
+            version: field(
+                &fs::read_to_string("/etc/os-release").unwrap_or_default(),
+                '\n',
+                "IMAGE_VERSION=",
+            ),
             slot: field(&command_line, ' ', "stile.slot="),
             faults: faults.into_iter().flatten().collect(),
         }
@@ -156,11 +157,9 @@ impl Player {
             }
             Command::Fill { folder, keep } => json!(programs::fill(&folder, keep)?),
             Command::Receipts => serde_json::to_value(self.uplink.receipts())?,
-            Command::View => self.uplink.retained(&format!(
-                "{}/{}",
-                engine::message::topic::GATE_VIEW,
-                shop::LANE
-            )),
+            Command::View => {
+                self.uplink.retained(&format!("{}/{}", engine::message::topic::GATE_VIEW, shop::LANE))
+            }
             Command::Retained { topic } => self.uplink.retained(&topic),
             Command::Kill { comm } => json!(programs::kill_all(&comm)?),
         })

@@ -23,7 +23,8 @@ pub struct Shelf {
 impl Shelf {
     /// Makes it, and its name.
     pub fn new() -> Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).context("cannot make a pseudo-terminal")?;
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).context("cannot make a pseudo-terminal")?;
         grantpt(&master).context("cannot grant the pseudo-terminal")?;
         unlockpt(&master).context("cannot unlock the pseudo-terminal")?;
         let path = ptsname(&master, Vec::new()).context("the pseudo-terminal has no name")?;

@@ -1,0 +1,218 @@
+//! What a step works on: the built image, disks made of it, and a machine with one in.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use osimage::gpt::{Copy, Partition, Table};
+use osimage::key::SecretKey;
+use osimage::provision::{BoxName, Provision, Role};
+use turnstile::gpiosim::{GpioSim, Wiring};
+use vm::player::{Command as Ask, Shown};
+use vm::shop;
+
+use crate::machine::{Machine, Setup, Up};
+
+/// From power to the player, software emulation on two busy cores.
+pub const BOOT_MAX: Duration = Duration::from_secs(420);
+/// A question to the player that needs no time of its own.
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// What is tried, and where.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The disk image.
+    pub image: PathBuf,
+    /// The operator's keys.
+    pub keys: PathBuf,
+    /// Where runs leave their files.
+    pub out: PathBuf,
+    /// Size of the disks.
+    pub disk_bytes: u64,
+    /// More for the kernel's command line.
+    pub command_line: String,
+    /// Bundles by name.
+    pub bundles: PathBuf,
+}
+
+impl Bench {
+    /// A flashed and provisioned disk, made once and copied sparsely.
+    ///
+    /// # Errors
+    /// When the image cannot be flashed or provisioned.
+    pub fn disk(&self, name: &str) -> Result<PathBuf> {
+        let fresh = self.out.join("fresh.raw");
+        let modified = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+        if modified(&fresh).is_none_or(|made| modified(&self.image).is_some_and(|image| image > made)) {
+            let part = self.out.join("fresh.part");
+            self.flash(&part)?;
+            self.provision(&part)?;
+            std::fs::rename(&part, &fresh).context("cannot name the fresh disk")?;
+        }
+        let disk = self.out.join(name).join("disk.raw");
+        std::fs::create_dir_all(self.out.join(name)).context("cannot make the step's folder")?;
+        copy(&fresh, &disk)?;
+        Ok(disk)
+    }
+
+    /// As a technician does: `osimage flash`, to a file of the size of a disk.
+    fn flash(&self, to: &Path) -> Result<()> {
+        let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
+        file.set_len(self.disk_bytes).context("cannot size the disk")?;
+        let tool = std::env::current_exe().context("where am I")?.with_file_name("osimage");
+        let mut command = Command::new(&tool);
+        command.arg("flash").arg(&self.image).arg("--to").arg(to);
+        let output = command.output().with_context(|| format!("cannot start {}", tool.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "osimage flash failed: {}", said.trim());
+        Ok(())
+    }
+
+    /// Puts a provisioning file, signed with the operator's key, into its partition.
+    fn provision(&self, disk: &Path) -> Result<()> {
+        let key = SecretKey::read(&self.keys.join("provision.key"))
+            .with_context(|| format!("the provisioning key in {}", self.keys.display()))?;
+        let text = provision()?.sign(&key).context("cannot sign the provisioning file")?;
+        let part = partition(disk, "provision")?;
+        ensure!(text.len() as u64 <= part.len(), "the provisioning file is too long");
+        let file = File::options().write(true).open(disk).context("cannot open the disk")?;
+        file.write_all_at(text.as_bytes(), part.start()).context("cannot provision the disk")
+    }
+
+    /// The usual machine for a disk of a step.
+    pub fn setup(&self, name: &str, disk: &Path) -> Setup {
+        let mut setup = Setup::new(&self.out.join(name), disk);
+        if !self.command_line.is_empty() {
+            setup.command_line = format!("{} {}", setup.command_line, self.command_line);
+        }
+        setup
+    }
+}
+
+/// A partition of a disk.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn partition(disk: &Path, name: &str) -> Result<Partition> {
+    let mut file = File::open(disk).with_context(|| format!("cannot open {}", disk.display()))?;
+    let table = Table::read(&mut file, Copy::Primary).context("the partition table")?;
+    let found = table.partitions.into_iter().find(|partition| partition.name == name);
+    found.with_context(|| format!("{} has no partition {name}", disk.display()))
+}
+
+/// A sparse copy.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .args(["--sparse=always", "--reflink=auto"])
+        .args([from, to])
+        .status()
+        .context("cannot start cp")?;
+    ensure!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+    Ok(())
+}
+
+fn provision() -> Result<Provision> {
+    let strip = GpioSim::settings_of(shop::STRIP, Wiring::default());
+    let mut turnstile = toml::Table::try_from(strip).context("settings of the turnstile")?;
+    turnstile.insert("kind".to_owned(), "cdev".into());
+    let (vendor, product) = shop::SCANNER;
+    let reader = toml::toml! {
+        kind = "hid-pos"
+        select = { vendor = (i64::from(vendor)), product = (i64::from(product)) }
+    };
+    let mut lane = toml::Table::new();
+    lane.insert("id".to_owned(), shop::LANE.into());
+    lane.insert("entry_is_a".to_owned(), true.into());
+    lane.insert("turnstile".to_owned(), turnstile.into());
+    lane.insert("readers".to_owned(), vec![reader].into());
+    let mut manifest = toml::Table::new();
+    manifest.insert("lanes".to_owned(), vec![lane].into());
+    let services: Vec<&str> = vec!["gated", "cartd", "kiosk", "console"];
+    manifest.insert("services".to_owned(), services.into());
+    let shelf = toml::toml! {
+        gondola = 1
+        line = { kind = "serial", path = (shop::SHELF_LINE) }
+    };
+    manifest.insert("load_cells".to_owned(), vec![shelf].into());
+    let screen = toml::toml! {
+        shows = "gate"
+        lane = (shop::LANE)
+        language = "en"
+    };
+    manifest.insert("screen".to_owned(), screen.into());
+    let issued = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(Provision {
+        issued: issued.as_secs(),
+        store: "virtual".to_owned(),
+        role: Role::AllInOne,
+        store_map: Some(serde_json::to_string(&shop::map(true))?),
+        target: BoxName { name: "virtual-1".to_owned(), serial: None },
+        network: osimage::provision::Network::default(),
+        time: osimage::provision::Time::default(),
+        broker: None,
+        updates: osimage::provision::Updates::default(),
+        admission: Some(toml::from_str(&shop::admission()).context("the admission")?),
+        manifest,
+    })
+}
+
+/// Boots and waits for the player with all its devices.
+///
+/// # Errors
+/// When it does not come up, or a device is missing.
+pub fn boot(setup: &Setup) -> Result<(Machine, Up)> {
+    let mut machine = setup.start()?;
+    let up = machine.up(BOOT_MAX)?;
+    ensure!(up.faults.is_empty(), "the player's devices: {}", up.faults.join("; "));
+    Ok((machine, up))
+}
+
+/// Shows codes of new shoppers until one is let in; the gate may have just started.
+///
+/// # Errors
+/// When nobody is let in for that long.
+pub fn let_in(machine: &mut Machine, limit: Duration) -> Result<Shown> {
+    let began = Instant::now();
+    loop {
+        let wait = Duration::from_secs(4);
+        let shown = machine.ask(Ask::Show { again: false, wait }, ANSWER_MAX)?;
+        let shown: Shown = serde_json::from_value(shown).context("the player's answer")?;
+        if shown.opened_ms.is_some() {
+            return Ok(shown);
+        }
+        ensure!(
+            began.elapsed() < limit,
+            "nobody is let in for {} s; the lane last showed {:?}",
+            limit.as_secs(),
+            machine.notices.last()
+        );
+    }
+}
+
+/// A FAT stick with these files, raw.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn stick(to: &Path, files: &[(&str, &Path)]) -> Result<()> {
+    let bytes: u64 =
+        files.iter().filter_map(|(_, path)| std::fs::metadata(path).ok()).map(|data| data.len()).sum();
+    let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
+    file.set_len((bytes + (64 << 20)).next_multiple_of(1 << 20)).context("cannot size the stick")?;
+    let run = |command: &mut Command| -> Result<()> {
+        let output = command.output().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{:?} failed: {}", command.get_program(), said.trim());
+        Ok(())
+    };
+    run(Command::new("mkfs.vfat").args(["-F", "32"]).arg(to))?;
+    for (name, path) in files {
+        run(Command::new("mcopy").arg("-i").arg(to).arg(path).arg(format!("::{name}")))?;
+    }
+    Ok(())
+}

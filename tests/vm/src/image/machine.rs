@@ -1,0 +1,432 @@
+//! A virtual PC with UEFI that boots a disk image: its disk, its sticks, its wires to the outside.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use vm::player::{Command as Ask, Line, Ran, Request};
+
+use crate::log;
+
+/// OVMF: the firmware, and the variables it starts with (no keys, so no secure boot).
+const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// QEMU has made its sockets by then, also on a busy machine.
+const START_MAX: Duration = Duration::from_secs(30);
+/// QEMU answers a question by then.
+const MONITOR_MAX: Duration = Duration::from_secs(30);
+
+/// What to boot, and with what around it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where its logs, sockets and variables are.
+    pub folder: PathBuf,
+    /// The disk, raw.
+    pub disk: PathBuf,
+    /// Writes go to the disk itself; otherwise they are dropped with the machine.
+    pub keep: bool,
+    /// Writes are recorded here.
+    pub record: Option<PathBuf>,
+    /// A USB stick, raw.
+    pub stick: Option<PathBuf>,
+    /// More for the kernel's command line (systemd-stub takes it from SMBIOS while secure boot is off).
+    pub command_line: String,
+    /// The staff page is on this port of the host; 0: not at all.
+    pub console_port: u16,
+    /// Where a person sees it: QEMU's `-display`.
+    pub display: String,
+    /// Memory, MiB.
+    pub memory: u32,
+}
+
+/// What the player said at its start.
+#[derive(Clone, Debug)]
+pub struct Up {
+    /// Seconds since the kernel started.
+    pub seconds: f64,
+    /// The image's version.
+    pub version: String,
+    /// The slot that runs.
+    pub slot: String,
+    /// Devices that could not be made.
+    pub faults: Vec<String>,
+}
+
+/// A running machine; it is killed when this is dropped.
+pub struct Machine {
+    child: Child,
+    monitor: BufReader<UnixStream>,
+    port: UnixStream,
+    lines: Receiver<String>,
+    record: Option<PathBuf>,
+    asked: u64,
+    waiting: VecDeque<Up>,
+    /// Receipts that the player saw, each with the entries of the recording by then.
+    pub receipts: Vec<(u64, String)>,
+    /// What the lane showed, newest last.
+    pub notices: Vec<String>,
+    /// When it was switched on.
+    pub began: Instant,
+    console: PathBuf,
+}
+
+impl Setup {
+    /// The usual machine for a disk.
+    pub fn new(folder: &Path, disk: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            disk: disk.to_owned(),
+            keep: true,
+            record: None,
+            stick: None,
+            command_line: "console=ttyS0".to_owned(),
+            console_port: 0,
+            display: "none".to_owned(),
+            memory: 1536,
+        }
+    }
+
+    /// Switches it on.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start(&self) -> Result<Machine> {
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make {}", self.folder.display()))?;
+        let at = |name: &str| self.folder.join(name);
+        // The firmware keeps its boot order in there, as a board does.
+        if !at("variables.fd").exists() {
+            std::fs::copy(VARIABLES, at("variables.fd"))
+                .with_context(|| format!("cannot copy {VARIABLES}"))?;
+        }
+        for socket in ["monitor", "player"] {
+            let _ = std::fs::remove_file(at(socket));
+        }
+        let console = at("console.log");
+        let child = self.command(&console)?.spawn().context("cannot start qemu-system-x86_64")?;
+        let mut child = Guard(Some(child));
+        let monitor = connect(&at("monitor"), &mut child)?;
+        let port = connect(&at("player"), &mut child)?;
+        monitor.set_read_timeout(Some(MONITOR_MAX)).context("cannot set the monitor's time limit")?;
+        let (sender, lines) = mpsc::channel();
+        let reader = port.try_clone().context("cannot share the player's port")?;
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(reader);
+            let mut line = Vec::new();
+            while let Ok(1..) = reader.read_until(b'\n', &mut line) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        let child = child.0.take().context("QEMU is gone")?;
+        let mut machine = Machine {
+            child,
+            monitor: BufReader::new(monitor),
+            port,
+            lines,
+            record: self.record.clone(),
+            asked: 0,
+            waiting: VecDeque::new(),
+            receipts: Vec::new(),
+            notices: Vec::new(),
+            began: Instant::now(),
+            console,
+        };
+        machine.monitor("qmp_capabilities", json!({}))?;
+        Ok(machine)
+    }
+
+    fn command(&self, console: &Path) -> Result<Command> {
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        let disk = self.disk.display();
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+            .args(["-m", &self.memory.to_string(), "-nodefaults", "-no-user-config"])
+            .args(["-rtc", "base=utc", "-display", &self.display])
+            .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}")])
+            .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", at("variables.fd"))])
+            // On a sparse file; what the guest discards stays as it is, as on a card.
+            .args(["-blockdev", &format!("driver=file,node-name=file,filename={disk},discard=ignore")]);
+        let mut top = "file";
+        if !self.keep {
+            let overlay = self.folder.join("overlay.qcow2");
+            let made = Command::new("qemu-img")
+                .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+                .arg(std::fs::canonicalize(&self.disk).context("the disk is gone")?)
+                .arg(&overlay)
+                .status()
+                .context("cannot start qemu-img")?;
+            ensure!(made.success(), "qemu-img could not make {}", overlay.display());
+            command
+                .args(["-blockdev", &format!("driver=file,node-name=over,filename={}", overlay.display())]);
+            command.args(["-blockdev", "driver=qcow2,node-name=top,file=over"]);
+            top = "top";
+        }
+        if let Some(record) = &self.record {
+            // A head of zeros is no recording: QEMU starts a new one.
+            std::fs::write(record, []).with_context(|| format!("cannot make {}", record.display()))?;
+            command.args(["-blockdev", &format!("driver=file,node-name=log,filename={}", record.display())]);
+            let filter =
+                format!("driver=blklogwrites,node-name=recorded,file={top},log=log,log-sector-size=512");
+            command.args(["-blockdev", &filter]);
+            top = "recorded";
+        }
+        command
+            .args(["-device", &format!("virtio-blk-pci,drive={top},bootindex=0,serial=stile")])
+            .args(["-device", "virtio-vga,xres=1080,yres=1920", "-device", "virtio-tablet-pci"])
+            .args(["-device", "virtio-rng-pci", "-device", "qemu-xhci"])
+            // A board's watchdog: it resets the machine.
+            .args(["-device", "i6300esb", "-action", "watchdog=reset"])
+            .args(["-device", "virtio-net-pci,netdev=net"])
+            .args([
+                "-netdev",
+                &match self.console_port {
+                    0 => "user,id=net,restrict=on".to_owned(),
+                    port => format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:8480"),
+                },
+            ])
+            .args(["-chardev", &format!("file,id=console,path={},append=on", console.display())])
+            .args(["-serial", "chardev:console"])
+            .args(["-chardev", &format!("socket,id=player,path={},server=on,wait=off", at("player"))])
+            .args(["-serial", "chardev:player"])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", at("monitor"))])
+            .args(["-smbios", "type=1,manufacturer=Stile,product=Virtual,serial=VM0001"]);
+        if !self.command_line.is_empty() {
+            let text = self.command_line.replace(',', ",,");
+            command.args(["-smbios", &format!("type=11,value=io.systemd.stub.kernel-cmdline-extra={text}")]);
+        }
+        if let Some(stick) = &self.stick {
+            command.args([
+                "-drive",
+                &format!("if=none,id=stick,format=raw,readonly=on,file={}", stick.display()),
+            ]);
+            command.args(["-device", "usb-storage,drive=stick,removable=on"]);
+        }
+        let errors = std::fs::File::create(self.folder.join("qemu.log")).context("cannot make qemu.log")?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        Ok(command)
+    }
+}
+
+/// Kills a machine that does not come up.
+struct Guard(Option<Child>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn connect(path: &Path, child: &mut Guard) -> Result<UnixStream> {
+    let began = Instant::now();
+    loop {
+        if let Ok(stream) = UnixStream::connect(path) {
+            return Ok(stream);
+        }
+        if let Some(child) = &mut child.0
+            && let Some(status) = child.try_wait().context("cannot wait for QEMU")?
+        {
+            let log = std::fs::read_to_string(path.with_file_name("qemu.log")).unwrap_or_default();
+            bail!("QEMU ended with {status}: {}", log.trim());
+        }
+        ensure!(began.elapsed() < START_MAX, "QEMU makes no {}", path.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Machine {
+    /// Waits until the player says that it is up.
+    ///
+    /// # Errors
+    /// After the limit, with the end of the console.
+    pub fn up(&mut self, limit: Duration) -> Result<Up> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(up) = self.waiting.pop_front() {
+                return Ok(up);
+            }
+            if self.line(deadline)?.is_none() {
+                bail!("not up after {} s; console ends with\n{}", limit.as_secs(), self.console_end());
+            }
+        }
+    }
+
+    /// Asks the player, and waits for its answer.
+    ///
+    /// # Errors
+    /// What the player says, or that it says nothing.
+    pub fn ask(&mut self, command: Ask, limit: Duration) -> Result<Value> {
+        self.asked += 1;
+        let id = self.asked;
+        let mut text = serde_json::to_vec(&Request { id, command: command.clone() })?;
+        text.push(b'\n');
+        self.port.write_all(&text).context("the player's port is closed")?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.line(deadline)? {
+                Some(Line::Done { id: of, value }) if of == id => return Ok(value),
+                Some(Line::Failed { id: of, why }) if of == id => bail!("{command:?}: {why}"),
+                Some(_) => {}
+                None => bail!("no answer to {command:?} in {} s", limit.as_secs()),
+            }
+        }
+    }
+
+    /// Runs a program in there.
+    ///
+    /// # Errors
+    /// When it cannot be started or is not done in time.
+    pub fn run(&mut self, argv: &[&str], limit: Duration) -> Result<Ran> {
+        let argv = argv.iter().map(|part| (*part).to_owned()).collect();
+        let ask = Ask::Run { argv, limit, kill_on: None, kill_after: None };
+        let value = self.ask(ask, limit + Duration::from_secs(60))?;
+        serde_json::from_value(value).context("the player's answer")
+    }
+
+    /// Takes in what the player says until then; for events that nobody asked for.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn listen(&mut self, time: Duration) -> Result<()> {
+        let deadline = Instant::now() + time;
+        while self.line(deadline)?.is_some() {}
+        Ok(())
+    }
+
+    /// The next line, taken note of; none at the deadline.
+    fn line(&mut self, deadline: Instant) -> Result<Option<Line>> {
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let text = match self.lines.recv_timeout(wait) {
+                Ok(text) => text,
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => bail!("the machine is off"),
+            };
+            // A line that a reset cut in two is none.
+            let Ok(line) = serde_json::from_str::<Line>(text.trim()) else { continue };
+            match &line {
+                Line::Up { seconds, version, slot, faults, .. } => self.waiting.push_back(Up {
+                    seconds: *seconds,
+                    version: version.clone(),
+                    slot: slot.clone(),
+                    faults: faults.clone(),
+                }),
+                Line::Receipt { receipt } => {
+                    let entries = self.record.as_deref().map_or(0, log::entries_so_far);
+                    self.receipts.push((entries, receipt.id.0.clone()));
+                }
+                Line::View { view } => self.notices.push(format!("{:?}", view.notice)),
+                Line::Done { .. } | Line::Failed { .. } => {}
+            }
+            return Ok(Some(line));
+        }
+    }
+
+    /// Asks QEMU.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn monitor(&mut self, execute: &str, arguments: Value) -> Result<Value> {
+        let mut text = serde_json::to_vec(&json!({ "execute": execute, "arguments": arguments }))?;
+        text.push(b'\n');
+        self.monitor.get_mut().write_all(&text).context("the monitor is closed")?;
+        loop {
+            let mut line = String::new();
+            let read = self.monitor.read_line(&mut line).context("the monitor is silent")?;
+            ensure!(read > 0, "the monitor is closed");
+            let mut value: Value = serde_json::from_str(&line).context("the monitor's answer")?;
+            if let Some(error) = value.get("error") {
+                bail!("{execute}: {error}");
+            }
+            // Greetings and events come in between.
+            if let Some(answer) = value.get_mut("return") {
+                return Ok(answer.take());
+            }
+        }
+    }
+
+    /// Takes a picture of the screen.
+    ///
+    /// # Errors
+    /// When QEMU cannot.
+    pub fn picture(&mut self, to: &Path) -> Result<()> {
+        let _ = std::fs::remove_file(to);
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let to = std::fs::canonicalize(folder)
+            .context("no folder for the picture")?
+            .join(to.file_name().context("the picture has no name")?);
+        self.monitor("screendump", json!({ "filename": to, "format": "png" }))?;
+        Ok(())
+    }
+
+    /// A finger on the glass, at these parts of its width and height.
+    ///
+    /// # Errors
+    /// When QEMU cannot.
+    pub fn touch(&mut self, x: f64, y: f64) -> Result<()> {
+        let axis = |axis: &str, part: f64| json!({ "type": "abs", "data": { "axis": axis, "value": (part * 32767.0) as u32 } });
+        let button = |down: bool| json!({ "type": "btn", "data": { "button": "left", "down": down } });
+        self.monitor("input-send-event", json!({ "events": [axis("x", x), axis("y", y)] }))?;
+        for down in [true, false] {
+            self.monitor("input-send-event", json!({ "events": [button(down)] }))?;
+            std::thread::sleep(Duration::from_millis(120));
+        }
+        Ok(())
+    }
+
+    /// The power is gone: nothing is written any more, nothing is said.
+    ///
+    /// # Errors
+    /// When QEMU cannot be killed.
+    pub fn cut(mut self) -> Result<Vec<(u64, String)>> {
+        self.child.kill().context("cannot kill QEMU")?;
+        self.child.wait().context("cannot wait for QEMU")?;
+        Ok(std::mem::take(&mut self.receipts))
+    }
+
+    /// Waits until it goes off by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn off(&mut self, limit: Duration) -> Result<()> {
+        let began = Instant::now();
+        while self.child.try_wait().context("cannot wait for QEMU")?.is_none() {
+            ensure!(began.elapsed() < limit, "not off after {} s\n{}", limit.as_secs(), self.console_end());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// The end of what the kernel and the services said.
+    pub fn console_end(&self) -> String {
+        let log = std::fs::read(&self.console).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// The whole console.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // An error means that it is off already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

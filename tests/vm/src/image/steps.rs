@@ -1,0 +1,452 @@
+//! The proof, step by step. Each step has a disk of its own, says in one line what it saw, or why it failed.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use engine::message::{Receipt, topic};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use vm::player::{Command as Ask, Shown};
+use vm::shop;
+
+use crate::bench::{ANSWER_MAX, BOOT_MAX, Bench, boot, let_in, partition, stick};
+use crate::machine::{Machine, Up};
+
+/// A program's time for something small.
+const SHORT: Duration = Duration::from_secs(60);
+/// Writing a slot, emulated.
+const UPDATE_MAX: Duration = Duration::from_secs(900);
+/// From the health gate's start to its verdict.
+const HEALTH_MAX: Duration = Duration::from_secs(300);
+/// Longest unlock pulse there may be (engine::gate::UNLOCK_MAX); the emulation may be late by the rest.
+const PULSE_MAX_MS: f64 = 2_000.0;
+/// Where the stick with bundles is mounted.
+const STICK: &str = "/run/stick";
+
+/// One step.
+pub struct Step {
+    /// For the command line.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    /// It belongs to the short form.
+    pub short: bool,
+    /// Does it.
+    pub run: fn(&Bench) -> Result<String>,
+}
+
+/// All of them, in order.
+pub const STEPS: &[Step] = &[
+    Step { name: "shopper", shows: "from power to a served shopper", short: true, run: shopper },
+    Step {
+        name: "killed",
+        shows: "services killed at random while shoppers enter",
+        short: false,
+        run: killed,
+    },
+    Step { name: "update", shows: "A to B and back", short: false, run: update },
+    Step {
+        name: "refused",
+        shows: "bundles: wrong signature, truncated, other board",
+        short: false,
+        run: refused,
+    },
+    Step { name: "unhealthy", shows: "an update that fails its health gate", short: false, run: unhealthy },
+    Step { name: "hangs", shows: "an update that hangs at boot: watchdog", short: false, run: hangs },
+    Step { name: "full", shows: "a full state partition", short: false, run: full },
+    Step { name: "bit", shows: "one flipped bit in the slot that was written", short: false, run: bit },
+    Step {
+        name: "updater-killed",
+        shows: "kill -9 of the updater at many moments",
+        short: false,
+        run: updater_killed,
+    },
+    Step { name: "reset", shows: "factory reset keeps the identity", short: false, run: reset },
+];
+
+fn shopper(bench: &Bench) -> Result<String> {
+    let disk = bench.disk("shopper")?;
+    let (mut machine, up) = boot(&bench.setup("shopper", &disk))?;
+    let booted = machine.began.elapsed();
+    let shown = let_in(&mut machine, Duration::from_secs(180))?;
+    let first = machine.began.elapsed();
+    pulse_is_short(&shown)?;
+    machine.picture(&bench.out.join("shopper/welcome.png"))?;
+    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    machine.listen(Duration::from_secs(3))?;
+    ensure!(
+        machine.notices.iter().any(|notice| notice.starts_with("Welcome")),
+        "the lane never said welcome, but {:?}",
+        machine.notices
+    );
+    machine.picture(&bench.out.join("shopper/inside.png"))?;
+    // Takes one pack of the second product, then leaves.
+    machine.listen(Duration::from_secs(5))?;
+    machine.ask(Ask::Plate { address: 1, channel: 1, tenths: shop::PACK[1] * 9 }, ANSWER_MAX)?;
+    machine.listen(Duration::from_secs(15))?;
+    let cart = machine.ask(Ask::Retained { topic: topic::STORE_VIEW.to_owned() }, ANSWER_MAX)?;
+    machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
+    let receipt = receipt(&mut machine, 1, Duration::from_secs(180))?;
+    machine.picture(&bench.out.join("shopper/left.png"))?;
+    let lines: Vec<String> =
+        receipt.lines.iter().map(|line| format!("{} x {}", line.quantity, line.product)).collect();
+    let carts = cart["sessions"].as_array().map_or(0, Vec::len);
+    Ok(format!(
+        "version {} slot {}: player after {:.0} s ({:.1} s of the kernel's), first shopper let in after {:.0} s, \
+         unlock line {:.1} ms after the scanner's report for {:.0} ms, {carts} cart, receipt of {} with [{}]",
+        up.version,
+        up.slot,
+        booted.as_secs_f64(),
+        up.seconds,
+        first.as_secs_f64(),
+        shown.opened_ms.unwrap_or_default(),
+        shown.pulse_ms.unwrap_or_default(),
+        receipt.total,
+        lines.join(", ")
+    ))
+}
+
+fn pulse_is_short(shown: &Shown) -> Result<()> {
+    let pulse = shown.pulse_ms.context("no pulse")?;
+    ensure!(pulse < PULSE_MAX_MS, "a pulse of {pulse:.0} ms holds a turnstile open");
+    Ok(())
+}
+
+/// Waits until that many receipts were seen; the newest.
+fn receipt(machine: &mut Machine, count: usize, limit: Duration) -> Result<Receipt> {
+    let began = Instant::now();
+    loop {
+        let receipts = machine.ask(Ask::Receipts, ANSWER_MAX)?;
+        let receipts: Vec<Receipt> = serde_json::from_value(receipts).context("the player's answer")?;
+        if receipts.len() >= count {
+            return receipts.into_iter().max_by_key(|receipt| receipt.settled).context("no receipt");
+        }
+        ensure!(
+            began.elapsed() < limit,
+            "{} of {count} receipts after {} s",
+            receipts.len(),
+            limit.as_secs()
+        );
+        machine.listen(Duration::from_secs(2))?;
+    }
+}
+
+fn killed(bench: &Bench) -> Result<String> {
+    const SHOPPERS: u32 = 40;
+    const SERVICES: [&str; 5] = ["cartd", "kiosk", "console", "mosquitto", "gated"];
+    let disk = bench.disk("killed")?;
+    let (mut machine, _) = boot(&bench.setup("killed", &disk))?;
+    let_in(&mut machine, Duration::from_secs(180))?;
+    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut kills, mut worst, mut repeated) = (0, 0.0_f64, 0);
+    for shopper in 0..SHOPPERS {
+        let service = SERVICES[random.random_range(0..SERVICES.len())];
+        let count = machine.ask(Ask::Kill { comm: service.to_owned() }, ANSWER_MAX)?;
+        kills += count.as_u64().unwrap_or(0);
+        let began = Instant::now();
+        // The gate itself may be dead: then the shopper shows the code again until it is back, 15 s at most.
+        let limit = Duration::from_secs(if service == "gated" { 30 } else { 10 });
+        let shown = let_in(&mut machine, limit)
+            .with_context(|| format!("shopper {shopper}, after {service} was killed"))?;
+        pulse_is_short(&shown)?;
+        repeated += u32::from(began.elapsed() > Duration::from_secs(4));
+        worst = worst.max(shown.opened_ms.unwrap_or_default());
+        machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+        machine.listen(Duration::from_millis(600))?;
+    }
+    let active = machine.ask(Ask::Lines, ANSWER_MAX)?;
+    let held = active.as_array().into_iter().flatten().filter_map(|name| name.as_str());
+    let held: Vec<&str> = held.filter(|name| name.starts_with("unlock")).collect();
+    ensure!(held.is_empty(), "left active: {held:?}");
+    Ok(format!(
+        "{SHOPPERS} of {SHOPPERS} shoppers let in, {kills} processes killed, {repeated} showed their code again, \
+         longest from report to unlock {worst:.0} ms"
+    ))
+}
+
+/// A machine with the bundle on its stick.
+fn with_bundle(bench: &Bench, name: &str, bundle: &Path) -> Result<(Machine, Up, std::path::PathBuf)> {
+    let disk = bench.disk(name)?;
+    let at = bench.out.join(name).join("stick.raw");
+    stick(&at, &[("update.raucb", bundle)])?;
+    let mut setup = bench.setup(name, &disk);
+    setup.stick = Some(at);
+    let (mut machine, up) = boot(&setup)?;
+    let_in(&mut machine, Duration::from_secs(180))?;
+    mount(&mut machine)?;
+    Ok((machine, up, disk))
+}
+
+fn mount(machine: &mut Machine) -> Result<()> {
+    let ask = Ask::Mount { device: "/dev/sda".to_owned(), kind: "vfat".to_owned(), at: STICK.to_owned() };
+    machine.ask(ask, ANSWER_MAX)?;
+    Ok(())
+}
+
+fn bundle(bench: &Bench, name: &str) -> Result<std::path::PathBuf> {
+    let path = bench.bundles.join(name);
+    ensure!(path.exists(), "there is no {}; tests/vm/image/bundles.sh makes it", path.display());
+    Ok(path)
+}
+
+/// Installs what is on the stick; the output when it was taken.
+fn install(machine: &mut Machine) -> Result<String> {
+    let ran = machine.run(&["/usr/bin/rauc", "install", &format!("{STICK}/update.raucb")], UPDATE_MAX)?;
+    ensure!(ran.status == Some(0), "rauc install ended with {:?}: {}", ran.status, ran.output.trim());
+    Ok(ran.output)
+}
+
+/// Reboots and waits for the player.
+fn reboot(machine: &mut Machine) -> Result<Up> {
+    machine.run(&["/usr/bin/systemctl", "--no-block", "reboot"], SHORT)?;
+    machine.up(BOOT_MAX)
+}
+
+/// Waits until the running slot is proven.
+fn proven(machine: &mut Machine) -> Result<f64> {
+    let began = Instant::now();
+    loop {
+        let ran = machine.run(&["/usr/bin/rauc", "status", "--output-format=json"], SHORT)?;
+        let status: serde_json::Value = serde_json::from_str(ran.output.trim()).unwrap_or_default();
+        let booted = status["booted"].as_str().unwrap_or_default().to_owned();
+        let slots = status["slots"].as_array().cloned().unwrap_or_default();
+        let state = slots
+            .iter()
+            .flat_map(|slot| slot.as_object().into_iter().flatten())
+            .find(|(_, slot)| slot["bootname"] == booted.as_str())
+            .map(|(_, slot)| slot["boot_status"].as_str().unwrap_or_default().to_owned());
+        if state.as_deref() == Some("good") {
+            return Ok(began.elapsed().as_secs_f64());
+        }
+        ensure!(
+            began.elapsed() < HEALTH_MAX,
+            "slot {booted} is {state:?} after {} s: {}",
+            HEALTH_MAX.as_secs(),
+            ran.output.trim()
+        );
+        machine.listen(Duration::from_secs(3))?;
+    }
+}
+
+fn update(bench: &Bench) -> Result<String> {
+    let (mut machine, before, _) = with_bundle(bench, "update", &bundle(bench, "next.raucb")?)?;
+    proven(&mut machine)?;
+    let began = Instant::now();
+    install(&mut machine)?;
+    let wrote = began.elapsed();
+    let up = reboot(&mut machine)?;
+    ensure!(up.slot != before.slot, "still in slot {} after the update", up.slot);
+    ensure!(up.version != before.version, "still version {} after the update", up.version);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    let took = proven(&mut machine)?;
+    mount(&mut machine)?;
+    install(&mut machine).context("back again")?;
+    let back = reboot(&mut machine)?;
+    ensure!(back.slot == before.slot, "in slot {} after the second update", back.slot);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    proven(&mut machine)?;
+    Ok(format!(
+        "{} {} -> {} {} -> {} {}; written in {:.0} s, proven {took:.0} s after its start was seen",
+        before.slot,
+        before.version,
+        up.slot,
+        up.version,
+        back.slot,
+        back.version,
+        wrote.as_secs_f64()
+    ))
+}
+
+fn refused(bench: &Bench) -> Result<String> {
+    let good = std::fs::read(bundle(bench, "next.raucb")?).context("the bundle")?;
+    let folder = bench.out.join("refused");
+    std::fs::create_dir_all(&folder).context("cannot make the folder")?;
+    // The last 8 bytes are the length of the signature before them.
+    let mut forged = good.clone();
+    let signature = forged.len() - 400;
+    forged[signature] ^= 1;
+    let mut touched = good.clone();
+    touched[good.len() / 2] ^= 1;
+    let mut files = vec![
+        ("wrong signature", "forged.raucb", forged),
+        ("truncated", "short.raucb", good[..good.len() * 2 / 3].to_vec()),
+        ("one bit of its content", "touched.raucb", touched),
+    ];
+    for (what, name) in
+        [("for another board", "other-board.raucb"), ("signed by a stranger", "stranger.raucb")]
+    {
+        if let Ok(path) = bundle(bench, name) {
+            files.push((what, name, std::fs::read(path)?));
+        }
+    }
+    let paths: Vec<_> = files.iter().map(|(_, name, _)| folder.join(name)).collect();
+    for (path, (_, _, bytes)) in paths.iter().zip(&files) {
+        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let on_stick: Vec<(&str, &Path)> =
+        files.iter().map(|(_, name, _)| *name).zip(paths.iter().map(AsRef::as_ref)).collect();
+    let disk = bench.disk("refused")?;
+    let at = folder.join("stick.raw");
+    stick(&at, &on_stick)?;
+    let mut setup = bench.setup("refused", &disk);
+    setup.stick = Some(at);
+    let (mut machine, before) = boot(&setup)?;
+    let_in(&mut machine, Duration::from_secs(180))?;
+    mount(&mut machine)?;
+    let mut said = Vec::new();
+    for (what, name, _) in &files {
+        let ran = machine.run(&["/usr/bin/rauc", "install", &format!("{STICK}/{name}")], UPDATE_MAX)?;
+        ensure!(ran.status != Some(0), "a bundle with {what} was installed");
+        let why = ran.output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+        said.push(format!("{what}: {why}"));
+        let_in(&mut machine, Duration::from_secs(30)).with_context(|| format!("after {what}"))?;
+        machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    }
+    let up = reboot(&mut machine)?;
+    ensure!(up.slot == before.slot, "in slot {} after bundles that were refused", up.slot);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    Ok(format!("{} refused, the same slot boots: {}", said.len(), said.join(" | ")))
+}
+
+/// Installs, reboots, and expects to be back in the slot of before; what is known of the reason.
+fn comes_back(bench: &Bench, name: &str, file: &str) -> Result<(f64, String)> {
+    let (mut machine, before, _) = with_bundle(bench, name, &bundle(bench, file)?)?;
+    proven(&mut machine)?;
+    install(&mut machine)?;
+    let began = Instant::now();
+    machine.run(&["/usr/bin/systemctl", "--no-block", "reboot"], SHORT)?;
+    // Three tries of the bad slot, each with a boot and a time limit, before the old one.
+    let limit = BOOT_MAX * 4 + HEALTH_MAX * 3;
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let up = machine.up(left).context("it does not come back")?;
+        if up.slot == before.slot {
+            break;
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    let_in(&mut machine, Duration::from_secs(180))?;
+    let why = machine.run(&["/usr/bin/caretaker", "why"], SHORT)?;
+    ensure!(why.status == Some(0), "caretaker why ended with {:?}: {}", why.status, why.output.trim());
+    Ok((took, why.output.trim().replace('\n', " / ")))
+}
+
+fn unhealthy(bench: &Bench) -> Result<String> {
+    let (took, why) = comes_back(bench, "unhealthy", "unhealthy.raucb")?;
+    Ok(format!("back in the old slot after {took:.0} s; why: {why}"))
+}
+
+fn hangs(bench: &Bench) -> Result<String> {
+    let (took, why) = comes_back(bench, "hangs", "hangs.raucb")?;
+    Ok(format!("back in the old slot after {took:.0} s; why: {why}"))
+}
+
+fn full(bench: &Bench) -> Result<String> {
+    let disk = bench.disk("full")?;
+    let (mut machine, _) = boot(&bench.setup("full", &disk))?;
+    let_in(&mut machine, Duration::from_secs(180))?;
+    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    let filled = machine
+        .ask(Ask::Fill { folder: "/var/lib/stile/filling".to_owned(), keep: 0 }, Duration::from_secs(600))?;
+    let_in(&mut machine, Duration::from_secs(60)).context("with a full state partition")?;
+    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    let up = reboot(&mut machine)?;
+    let_in(&mut machine, Duration::from_secs(180)).context("rebooted with a full state partition")?;
+    Ok(format!(
+        "{} MB filled, shoppers let in before and after a reboot (slot {})",
+        filled.as_u64().unwrap_or(0) >> 20,
+        up.slot
+    ))
+}
+
+fn bit(bench: &Bench) -> Result<String> {
+    let (mut machine, before, disk) = with_bundle(bench, "bit", &bundle(bench, "next.raucb")?)?;
+    proven(&mut machine)?;
+    install(&mut machine)?;
+    machine.run(&["/usr/bin/systemctl", "--no-block", "poweroff"], SHORT)?;
+    machine.off(Duration::from_secs(300))?;
+    drop(machine);
+    let other = if before.slot == "a" { "root-b" } else { "root-a" };
+    let part = partition(&disk, other)?;
+    // The squashfs's head, which every mount reads: one bit of its creation time, which nobody would miss.
+    let file = File::options().read(true).write(true).open(&disk).context("cannot open the disk")?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, part.start() + 8).context("cannot read the disk")?;
+    file.write_all_at(&[byte[0] ^ 1], part.start() + 8).context("cannot write the disk")?;
+    drop(file);
+    let setup = bench.setup("bit", &disk);
+    let mut machine = setup.start()?;
+    let up = machine.up(BOOT_MAX * 4)?;
+    ensure!(up.slot == before.slot, "slot {} with a flipped bit runs", up.slot);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    let why = machine.run(&["/usr/bin/caretaker", "why"], SHORT)?;
+    Ok(format!(
+        "back in slot {} after {:.0} s; why: {}",
+        up.slot,
+        machine.began.elapsed().as_secs_f64(),
+        why.output.trim().replace('\n', " / ")
+    ))
+}
+
+fn updater_killed(bench: &Bench) -> Result<String> {
+    const KILLS: u32 = 12;
+    let (mut machine, before, _) = with_bundle(bench, "updater-killed", &bundle(bench, "next.raucb")?)?;
+    proven(&mut machine)?;
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let mut killed = 0;
+    let path = format!("{STICK}/update.raucb");
+    for try_number in 0..KILLS {
+        // The service that writes, not only the program that asks it.
+        let after = Duration::from_millis(random.random_range(200..20_000));
+        let argv = ["/usr/bin/rauc", "install", &path].map(str::to_owned).to_vec();
+        let ask = Ask::Run { argv, limit: UPDATE_MAX, kill_on: None, kill_after: Some(after) };
+        machine.ask(ask, UPDATE_MAX)?;
+        killed += machine.ask(Ask::Kill { comm: "rauc".to_owned() }, ANSWER_MAX)?.as_u64().unwrap_or(0);
+        let_in(&mut machine, Duration::from_secs(60)).with_context(|| format!("kill {try_number}"))?;
+        machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    }
+    let up = reboot(&mut machine)?;
+    ensure!(up.slot == before.slot || up.version != before.version, "slot {} of {}", up.slot, up.version);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    mount(&mut machine)?;
+    proven(&mut machine)?;
+    install(&mut machine).context("after all that")?;
+    let after = reboot(&mut machine)?;
+    ensure!(after.slot != up.slot, "the update after all that did not take");
+    let_in(&mut machine, Duration::from_secs(180))?;
+    proven(&mut machine)?;
+    Ok(format!("{KILLS} times, {killed} services; the box booted {} and then took the update", up.slot))
+}
+
+fn reset(bench: &Bench) -> Result<String> {
+    let disk = bench.disk("reset")?;
+    let (mut machine, _) = boot(&bench.setup("reset", &disk))?;
+    let_in(&mut machine, Duration::from_secs(180))?;
+    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
+    receipt(&mut machine, 1, Duration::from_secs(180))?;
+    let identity = identity(&mut machine)?;
+    let ran = machine.run(&["/usr/bin/caretaker", "reset", "--yes"], Duration::from_secs(120))?;
+    ensure!(ran.status == Some(0) || ran.killed, "caretaker reset: {:?} {}", ran.status, ran.output.trim());
+    let up = machine.up(BOOT_MAX)?;
+    let_in(&mut machine, Duration::from_secs(180)).context("after the reset")?;
+    let after = self::identity(&mut machine)?;
+    ensure!(identity == after, "the identity was {identity:?} and is {after:?}");
+    let receipts =
+        machine.run(&["/usr/bin/cartd", "ledger", "receipts", "/var/lib/stile/cartd/ledger.db"], SHORT)?;
+    if receipts.output.contains("\"session\"") {
+        bail!("the ledger of before is still there: {}", receipts.output);
+    }
+    Ok(format!("same identity, empty ledger, slot {}", up.slot))
+}
+
+/// What makes the box this box, as far as it shows.
+fn identity(machine: &mut Machine) -> Result<String> {
+    let value = machine.ask(Ask::Retained { topic: "stile/box/view".to_owned() }, ANSWER_MAX)?;
+    ensure!(!value.is_null(), "the caretaker says nothing of the box");
+    Ok(format!("{} {}", value["name"], value["serial"]))
+}
