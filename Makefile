@@ -5,8 +5,8 @@ CACHE := .cache
 ORT_VERSION := 1.31.1
 ORT := $(CACHE)/onnxruntime/libonnxruntime.so
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# cmake: the QR decoder; mosquitto: the broker of the bus tests; fontconfig and a CJK font: the screens.
-PACKAGES := build-essential cmake pkg-config python3 python3-pip mosquitto libfontconfig-dev fonts-noto-cjk libxkbcommon-x11-0 libxkbcommon0
+# cmake: the QR decoder; libclang-dev: the kernel's video header; mosquitto: the broker of the bus tests; fontconfig and a CJK font: the screens.
+PACKAGES := build-essential cmake libclang-dev pkg-config python3 python3-pip mosquitto libfontconfig-dev fonts-noto-cjk libxkbcommon-x11-0 libxkbcommon0
 
 export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 

@@ -3,11 +3,11 @@
 //! `/dev/v4l/by-path/…`.
 
 mod negotiate;
-mod videodev2;
+mod stream;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,9 +17,10 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use v4l::device::Handle;
 
 use crate::{Camera, Error, Format, Frame};
-use negotiate::Stream;
+use stream::{Read, Stream, caught};
 
 /// Frames that wait for a slow reader before the oldest is lost, as in the simulator.
 pub const QUEUE_MAX: usize = crate::sim::QUEUE_MAX;
@@ -46,7 +47,7 @@ pub struct Settings {
     /// Frames a second, 1 to 240; 0 takes the camera's own.
     #[serde(default = "frames_per_s")]
     pub frames_per_s: u32,
-    /// Buffers shared with the driver, 2 to 16. Two suffice for a reader that keeps up; four ride out a busy box.
+    /// Buffers that the driver fills, 2 to 16. Two suffice for a reader that keeps up; four ride out a busy box.
     #[serde(default = "buffers")]
     pub buffers: u32,
 }
@@ -134,16 +135,22 @@ impl V4l2 {
     }
 
     fn start(&mut self, stream: Option<Stream>) -> Result<(), Error> {
+        let (slot, settings) = (Arc::clone(&self.slot), self.settings.clone());
+        self.run(move || match stream.map_or_else(|| Stream::open(&settings), Ok) {
+            Ok(mut stream) => capture(&mut stream, &settings, &slot),
+            // To the caller a camera that was there and is not found is one that is disconnected.
+            Err(Error::NotFound { .. }) => Error::Disconnected,
+            Err(error) => error,
+        })
+    }
+
+    /// Starts the thread; however `work` ends, whoever waits for frames hears of it.
+    fn run(&mut self, work: impl FnOnce() -> Error + Send + 'static) -> Result<(), Error> {
         self.sequence = None;
         self.slot.lock().queue.clear();
-        let (slot, settings) = (Arc::clone(&self.slot), self.settings.clone());
+        let (slot, path) = (Arc::clone(&self.slot), self.settings.path.clone());
         let worker = std::thread::Builder::new().name("camera".to_owned()).spawn(move || {
-            let error = match stream.map_or_else(|| Stream::open(&settings), Ok) {
-                Ok(stream) => capture(&stream, &settings, &slot),
-                // To the caller a camera that was there and is not found is one that is disconnected.
-                Err(Error::NotFound { .. }) => Error::Disconnected,
-                Err(error) => error,
-            };
+            let error = caught(work).unwrap_or_else(|source| Error::Io { path, doing: "reading", source });
             let mut state = slot.lock();
             state.queue.clear();
             state.ended = Some(error);
@@ -163,7 +170,7 @@ impl V4l2 {
             self.slot.lock().stop = true;
             // The counter is full only when it rings already.
             let _ = rustix::io::write(&self.slot.bell, &1_u64.to_ne_bytes());
-            // A thread that panicked has said so; there is nothing to save here.
+            // Its panics are caught, and have been told.
             let _ = worker.join();
             self.slot.lock().stop = false;
             // Nobody listens now; the next thread would take it for its own.
@@ -222,28 +229,35 @@ impl Slot {
     }
 }
 
+/// The descriptor of an open device, which the crate gives as a number only.
+#[expect(unsafe_code, reason = "the crate's handle has no `AsFd`")]
+fn descriptor(handle: &Handle) -> BorrowedFd<'_> {
+    // SAFETY: the handle owns its descriptor, and closes it when it is dropped and not before.
+    unsafe { BorrowedFd::borrow_raw(handle.fd()) }
+}
+
 /// Streams until the camera is gone or nobody wants it. Frames carry the monotonic clock until they are taken.
-fn capture(stream: &Stream, settings: &Settings, slot: &Slot) -> Error {
-    let io = |doing, error: Errno| Error::Io { path: settings.path.clone(), doing, source: error.into() };
+fn capture(stream: &mut Stream, settings: &Settings, slot: &Slot) -> Error {
+    let io = |doing, source| Error::Io { path: settings.path.clone(), doing, source };
     let mut bad_reads = 0;
     loop {
-        let device = stream.device.as_fd();
-        let mut wait =
-            [PollFd::from_borrowed_fd(device, PollFlags::IN), PollFd::new(&slot.bell, PollFlags::IN)];
+        let mut wait = [PollFd::new(stream, PollFlags::IN), PollFd::new(&slot.bell, PollFlags::IN)];
         let timeout = Timespec { tv_sec: STALL_S, tv_nsec: 0 };
         let waited = poll(&mut wait, Some(&timeout));
+        let broken = wait[0].revents().intersects(PollFlags::ERR | PollFlags::HUP);
         if slot.lock().stop {
             return Error::Disconnected;
         }
         match waited {
             Ok(0) => return Error::Stalled { path: settings.path.clone(), seconds: STALL_S.unsigned_abs() },
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return io("waiting for", error),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return io("waiting for", error.into()),
         }
         match stream.read() {
             Ok(Some(read)) => {
                 bad_reads = 0;
-                let negotiate::Read { data, sequence, stamp_ms } = read;
+                let Read { data, sequence, stamp_ms } = read;
                 let captured_ms = stamp_ms.unwrap_or_else(monotonic_ms);
                 let Settings { width, height, format, .. } = *settings;
                 let mut state = slot.lock();
@@ -255,13 +269,13 @@ fn capture(stream: &Stream, settings: &Settings, slot: &Slot) -> Error {
                 slot.changed.notify_one();
             }
             // Nothing there, or a frame that the driver itself calls damaged: its number is missing.
-            Ok(None) if wait[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
-                return Error::Disconnected;
-            }
+            Ok(None) if broken => return Error::Disconnected,
             Ok(None) => {}
-            Err(Errno::NODEV | Errno::NXIO) => return Error::Disconnected,
-            Err(Errno::IO) if bad_reads < BAD_READS_MAX => bad_reads += 1,
-            Err(error) => return io("reading", error),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NODEV | Errno::NXIO) => return Error::Disconnected,
+                Some(Errno::IO) if bad_reads < BAD_READS_MAX => bad_reads += 1,
+                _ => return io("reading", error),
+            },
         }
     }
 }
@@ -295,6 +309,20 @@ mod tests {
             assert!(camera.worker.is_none() && !camera.slot.lock().stop);
             let rung = rustix::io::read(&camera.slot.bell, &mut [0; 8]);
             assert_eq!(rung, Err(Errno::AGAIN), "the bell is quiet for the next thread");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_has_ended_and_is_started_anew() {
+        let text = "path = \"/dev/v4l/by-path/none\"\nwidth = 640\nheight = 480";
+        let mut camera = V4l2::closed(&toml::from_str(text).expect("settings")).expect("a camera");
+        for _ in 0..2 {
+            camera.run(|| panic!("as the library does")).expect("a thread");
+            let error = camera.next_frame().await.unwrap_err();
+            assert_eq!((error.kind(), error.to_string().contains("by-path/none")), (ErrorKind::Io, true));
+            let source = std::error::Error::source(&error).expect("a cause").to_string();
+            assert!(source.contains("as the library does"), "{source}");
+            assert_eq!(camera.next_frame().await.unwrap_err().kind(), ErrorKind::Disconnected);
         }
     }
 

@@ -1,93 +1,32 @@
-//! Agreeing with a camera on what it sends, and reading it.
+//! Agreeing with a camera on what it sends.
 
-use rustix::fs::{Mode, OFlags};
+use std::io;
+
 use rustix::io::Errno;
+use v4l::device::Device;
+use v4l::format::FieldOrder;
+use v4l::frameinterval::FrameIntervalEnum;
+use v4l::framesize::FrameSizeEnum;
+use v4l::parameters::Capabilities;
+use v4l::video::Capture;
+use v4l::{FourCC, Fraction};
 
 use super::Settings;
-use super::videodev2::{
-    BUF_FLAG_ERROR, BUF_FLAG_TIMESTAMP_MASK, BUF_FLAG_TIMESTAMP_MONOTONIC, CAP_STREAMING, CAP_VIDEO_CAPTURE,
-    Device, FRMSIZE_TYPE_DISCRETE, FrameInterval, FrameSize, Mapping,
-};
 use crate::{Error, Format, codec};
 
 /// A frame rate this much off, in percent, is the one that was asked for: cameras offer 29.97 for 30.
 const RATE_PERCENT: u64 = 5;
-
-/// A device that streams.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) device: Device,
-    buffers: Vec<Mapping>,
-    padding: Option<Padding>,
-}
-
-/// A filled buffer.
-pub(super) struct Read {
-    pub data: Vec<u8>,
-    pub sequence: u32,
-    /// On the monotonic clock, where the driver stamps with it.
-    pub stamp_ms: Option<u64>,
-}
+/// Entries of one list that an error repeats; real cameras list some twenty.
+const ENTRIES_MAX: usize = 128;
+/// Longest buffer that is used: the largest frame that the codec takes, 8192 x 8192 YUYV.
+pub(super) const BUFFER_MAX: u32 = 128 * 1024 * 1024;
 
 /// Lines of which the driver makes more bytes than pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Padding {
+pub(super) struct Padding {
     line: usize,
     stride: usize,
     lines: usize,
-}
-
-impl Stream {
-    pub(super) fn open(settings: &Settings) -> Result<Self, Error> {
-        check(settings)?;
-        let path = &settings.path;
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refused(path, "opening", error))?;
-        let device = Device::new(fd);
-        let capability = device.capability().map_err(|_| unsupported(path, "it is no video device"))?;
-        if capability.flags() & CAP_VIDEO_CAPTURE == 0 || capability.flags() & CAP_STREAMING == 0 {
-            return Err(unsupported(path, "it does not capture and stream single-planar video"));
-        }
-        let padding = negotiate(&device, settings)?;
-        let buffers = device
-            .map_buffers(settings.buffers)
-            .map_err(|error| refused(path, "getting buffers of", error))?;
-        if buffers.len() < 2 {
-            return Err(unsupported(path, "it gives fewer than two buffers"));
-        }
-        for index in (0_u32..).take(buffers.len()) {
-            device.queue(index).map_err(|error| refused(path, "queueing a buffer of", error))?;
-        }
-        device.stream_on().map_err(|error| refused(path, "starting", error))?;
-        Ok(Self { device, buffers, padding })
-    }
-
-    /// Takes the next buffer and gives it back to the driver; `None` when there is none, or a damaged one.
-    pub(super) fn read(&self) -> Result<Option<Read>, Errno> {
-        let buffer = match self.device.dequeue() {
-            Ok(buffer) => buffer,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let good = buffer.flags & BUF_FLAG_ERROR == 0;
-        let data = self.buffers.get(buffer.index as usize).filter(|_| good).map(|memory| {
-            let data = memory.copy(buffer.bytes_used);
-            self.padding.map_or(data.clone(), |padding| padding.remove(&data))
-        });
-        self.device.queue(buffer.index)?;
-        let monotonic = buffer.flags & BUF_FLAG_TIMESTAMP_MASK == BUF_FLAG_TIMESTAMP_MONOTONIC;
-        let stamp_ms =
-            buffer.stamp_s.unsigned_abs().saturating_mul(1000) + buffer.stamp_us.unsigned_abs() / 1000;
-        Ok(data.map(|data| Read { data, sequence: buffer.sequence, stamp_ms: monotonic.then_some(stamp_ms) }))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // A device that is gone has stopped already.
-        let _ = self.device.stream_off();
-    }
 }
 
 impl Padding {
@@ -103,13 +42,13 @@ impl Padding {
     }
 
     /// The lines alone. What is missing stays missing, so that the codec sees a short frame as one.
-    fn remove(self, data: &[u8]) -> Vec<u8> {
+    pub(super) fn remove(self, data: &[u8]) -> Vec<u8> {
         let lines = data.chunks(self.stride).take(self.lines);
         lines.flat_map(|line| &line[..line.len().min(self.line)]).copied().collect()
     }
 }
 
-fn check(settings: &Settings) -> Result<(), Error> {
+pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     let wrong = |what: &str| Err(unsupported(&settings.path, what));
     let side = 1..=codec::SIDE_MAX;
     if !side.contains(&settings.width) || !side.contains(&settings.height) {
@@ -124,33 +63,59 @@ fn check(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-fn negotiate(device: &Device, settings: &Settings) -> Result<Option<Padding>, Error> {
+pub(super) fn negotiate(device: &Device, settings: &Settings) -> Result<Option<Padding>, Error> {
     let Settings { path, width, height, .. } = settings;
     let code = four_cc(settings.format);
     let refuse = || {
         let asked = format!("{}x{} {}", width, height, settings.format);
-        unsupported(path, format!("it does not offer {asked}, but {}", offers(device)))
+        match offers(device) {
+            Some(offers) => unsupported(path, format!("it does not offer {asked}, but {offers}")),
+            None => unsupported(path, "it does not capture single-planar video"),
+        }
     };
-    let got = match device.set_format(code, *width, *height) {
-        Ok(got) => got,
-        Err(Errno::INVAL) => return Err(refuse()),
-        Err(error) => return Err(refused(path, "setting the format of", error)),
-    };
-    if (got.pixel_format, got.width, got.height) != (code, *width, *height) {
+    let mut wanted = v4l::Format::new(*width, *height, code);
+    wanted.field_order = FieldOrder::Progressive;
+    let got = device.set_format(&wanted).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::INVAL) => refuse(),
+        Some(Errno::NOTTY) => unsupported(path, "it is no video device"),
+        _ => refused(path, "setting the format of", error),
+    })?;
+    if (got.fourcc, got.width, got.height) != (code, *width, *height) {
         return Err(refuse());
     }
+    if got.size > BUFFER_MAX {
+        return Err(unsupported(path, format!("its frames take {} bytes each", got.size)));
+    }
     if settings.frames_per_s > 0 {
-        let got = device
-            .set_interval(1, settings.frames_per_s)
+        let got = set_rate(device, settings.frames_per_s)
             .map_err(|error| refused(path, "setting the frame rate of", error))?;
-        if !got.is_none_or(|[numerator, denominator]| is_rate(settings.frames_per_s, numerator, denominator))
-        {
-            let offered = rates(&device.frame_intervals(code, *width, *height));
+        if !got.is_none_or(|got| is_rate(settings.frames_per_s, got.numerator, got.denominator)) {
+            let offered = device.enum_frameintervals(code, *width, *height).unwrap_or_default();
+            let offered = rates(offered.iter().map(|offer| &offer.interval));
             let asked = settings.frames_per_s;
             return Err(unsupported(path, format!("it does not offer {asked} frames/s, but {offered}")));
         }
     }
-    Ok(Padding::of(settings, got.bytes_per_line))
+    Ok(Padding::of(settings, got.stride))
+}
+
+/// Asks for a frame rate; the interval in seconds that the driver makes of it comes back, or nothing where it has
+/// but one.
+fn set_rate(device: &Device, frames_per_s: u32) -> io::Result<Option<Fraction>> {
+    let mut parameters = match device.params() {
+        Ok(parameters) => parameters,
+        Err(error) => {
+            return match Errno::from_io_error(&error) {
+                Some(Errno::NOTTY | Errno::INVAL) => Ok(None),
+                _ => Err(error),
+            };
+        }
+    };
+    if !parameters.capabilities.contains(Capabilities::TIME_PER_FRAME) {
+        return Ok(None);
+    }
+    parameters.interval = Fraction::new(1, frames_per_s);
+    Ok(Some(device.set_params(&parameters)?.interval))
 }
 
 /// Whether an interval of `numerator / denominator` seconds is the rate that was asked for.
@@ -159,75 +124,77 @@ fn is_rate(frames_per_s: u32, numerator: u32, denominator: u32) -> bool {
     u64::from(denominator).abs_diff(asked) * 100 <= asked * RATE_PERCENT
 }
 
-fn four_cc(format: Format) -> u32 {
-    u32::from_le_bytes(match format {
-        Format::Yuyv => *b"YUYV",
-        Format::Mjpeg => *b"MJPG",
-        Format::Grey => *b"GREY",
+fn four_cc(format: Format) -> FourCC {
+    FourCC::new(match format {
+        Format::Yuyv => b"YUYV",
+        Format::Mjpeg => b"MJPG",
+        Format::Grey => b"GREY",
     })
 }
 
-/// What a camera offers of the formats that we read.
-fn offers(device: &Device) -> String {
-    let offered = device.formats();
+/// What a camera offers of the formats that we read, if it offers any format.
+fn offers(device: &Device) -> Option<String> {
+    let offered = device.enum_formats().ok().filter(|offered| !offered.is_empty())?;
     let lists: Vec<String> = [Format::Mjpeg, Format::Yuyv, Format::Grey]
         .into_iter()
-        .filter(|format| offered.contains(&four_cc(*format)))
-        .map(|format| format!("{format} ({})", sizes(&device.frame_sizes(four_cc(format)))))
+        .filter(|format| offered.iter().any(|offer| offer.fourcc == four_cc(*format)))
+        .map(|format| {
+            let offered = device.enum_framesizes(four_cc(format)).unwrap_or_default();
+            format!("{format} ({})", sizes(offered.iter().map(|offer| &offer.size)))
+        })
         .collect();
-    if lists.is_empty() { "none of MJPG, YUYV and GREY".to_owned() } else { lists.join(", ") }
+    Some(if lists.is_empty() { "none of MJPG, YUYV and GREY".to_owned() } else { lists.join(", ") })
 }
 
-fn sizes(sizes: &[FrameSize]) -> String {
-    let text = |size: &FrameSize| match size.values {
-        [width, height, ..] if size.kind == FRMSIZE_TYPE_DISCRETE => format!("{width}x{height}"),
-        [least_width, width, _, least_height, height, _] => {
-            format!("{least_width}x{least_height} to {width}x{height}")
+fn sizes<'a>(sizes: impl Iterator<Item = &'a FrameSizeEnum>) -> String {
+    listed(sizes.map(|size| match size {
+        FrameSizeEnum::Discrete(size) => format!("{}x{}", size.width, size.height),
+        FrameSizeEnum::Stepwise(size) => {
+            format!("{}x{} to {}x{}", size.min_width, size.min_height, size.max_width, size.max_height)
         }
-    };
-    listed(sizes.iter().map(text))
+    }))
 }
 
-fn rates(intervals: &[FrameInterval]) -> String {
-    let rate = |numerator: u32, denominator: u32| {
-        format!("{:.4}", f64::from(denominator) / f64::from(numerator.max(1)))
+fn rates<'a>(intervals: impl Iterator<Item = &'a FrameIntervalEnum>) -> String {
+    let rate = |interval: &Fraction| {
+        format!("{:.4}", f64::from(interval.denominator) / f64::from(interval.numerator.max(1)))
             .trim_end_matches('0')
             .trim_end_matches('.')
             .to_owned()
     };
-    let text = |interval: &FrameInterval| match interval.values {
-        [numerator, denominator, ..] if interval.kind == FRMSIZE_TYPE_DISCRETE => {
-            rate(numerator, denominator)
+    listed(intervals.map(|interval| match interval {
+        FrameIntervalEnum::Discrete(interval) => rate(interval),
+        FrameIntervalEnum::Stepwise(interval) => {
+            format!("{} to {}", rate(&interval.max), rate(&interval.min))
         }
-        [least, least_of, most, most_of, ..] => {
-            format!("{} to {}", rate(most, most_of), rate(least, least_of))
-        }
-    };
-    listed(intervals.iter().map(text))
+    }))
 }
 
 fn listed(texts: impl Iterator<Item = String>) -> String {
-    let texts: Vec<String> = texts.collect();
+    let texts: Vec<String> = texts.take(ENTRIES_MAX).collect();
     if texts.is_empty() { "nothing that it names".to_owned() } else { texts.join(" ") }
 }
 
-fn unsupported(path: &str, what: impl Into<String>) -> Error {
+pub(super) fn unsupported(path: &str, what: impl Into<String>) -> Error {
     Error::Unsupported { path: path.to_owned(), what: what.into() }
 }
 
-fn refused(path: &str, doing: &'static str, error: Errno) -> Error {
+pub(super) fn refused(path: &str, doing: &'static str, error: io::Error) -> Error {
     let path = path.to_owned();
-    match error {
-        Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::NotFound { path },
-        Errno::BUSY => Error::Busy { path },
-        error => Error::Io { path, doing, source: error.into() },
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Error::NotFound { path },
+        Some(Errno::BUSY) => Error::Busy { path },
+        _ => Error::Io { path, doing, source: error },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use v4l::{frameinterval, framesize};
+
     use super::*;
     use crate::ErrorKind;
+    use crate::v4l2::stream::Stream;
 
     fn settings() -> Settings {
         toml::from_str("path = \"/dev/v4l/by-path/none\"\nwidth = 640\nheight = 480").expect("settings")
@@ -245,7 +212,7 @@ mod tests {
             Settings { buffers: 1, ..settings() },
             Settings { buffers: 17, ..settings() },
         ] {
-            assert_eq!(Stream::open(&bad).unwrap_err().kind(), ErrorKind::Unsupported);
+            assert_eq!(Stream::open(&bad).map(drop).unwrap_err().kind(), ErrorKind::Unsupported);
         }
         assert!(toml::from_str::<Settings>("path = \"x\"\nwidth = 1\nheight = 1\nfps = 3").is_err());
     }
@@ -253,7 +220,8 @@ mod tests {
     #[test]
     fn says_why_it_does_not_open() {
         let kind = |path: &str| {
-            let error = Stream::open(&Settings { path: path.to_owned(), ..settings() }).unwrap_err();
+            let settings = Settings { path: path.to_owned(), ..settings() };
+            let error = Stream::open(&settings).map(drop).unwrap_err();
             assert!(error.to_string().contains(path), "{error}");
             error.kind()
         };
@@ -273,23 +241,28 @@ mod tests {
 
     #[test]
     fn offers_read_well() {
-        let size = |kind, values| {
-            let mut size = FrameSize::default();
-            (size.kind, size.values) = (kind, values);
-            size
+        let discrete = [[640, 480], [1280, 720]]
+            .map(|[width, height]| FrameSizeEnum::Discrete(framesize::Discrete { width, height }));
+        assert_eq!(sizes(discrete.iter()), "640x480 1280x720");
+        let stepwise = framesize::Stepwise {
+            min_width: 48,
+            max_width: 1920,
+            step_width: 2,
+            min_height: 32,
+            max_height: 1080,
+            step_height: 2,
         };
-        let discrete = [[640, 480, 0, 0, 0, 0], [1280, 720, 0, 0, 0, 0]].map(|values| size(1, values));
-        assert_eq!(sizes(&discrete), "640x480 1280x720");
-        assert_eq!(sizes(&[size(3, [48, 1920, 2, 32, 1080, 2])]), "48x32 to 1920x1080");
-        assert_eq!(sizes(&[]), "nothing that it names");
-        let interval = |kind, values| {
-            let mut interval = FrameInterval::default();
-            (interval.kind, interval.values) = (kind, values);
-            interval
-        };
-        assert_eq!(rates(&[interval(1, [1, 30, 0, 0, 0, 0]), interval(1, [2, 15, 0, 0, 0, 0])]), "30 7.5");
-        assert_eq!(rates(&[interval(3, [1, 60, 1, 5, 0, 1])]), "5 to 60");
-        assert_eq!(rates(&[interval(1, [0, 0, 0, 0, 0, 0])]), "0");
+        assert_eq!(sizes([FrameSizeEnum::Stepwise(stepwise)].iter()), "48x32 to 1920x1080");
+        assert_eq!(sizes([].iter()), "nothing that it names");
+        let interval =
+            |numerator, denominator| FrameIntervalEnum::Discrete(Fraction::new(numerator, denominator));
+        assert_eq!(rates([interval(1, 30), interval(2, 15)].iter()), "30 7.5");
+        let (min, max, step) = (Fraction::new(1, 60), Fraction::new(1, 5), Fraction::new(0, 1));
+        let stepwise = FrameIntervalEnum::Stepwise(frameinterval::Stepwise { min, max, step });
+        assert_eq!(rates([stepwise].iter()), "5 to 60");
+        assert_eq!(rates([interval(0, 0)].iter()), "0");
+        let many: Vec<_> = (1..10_000).map(|rate| interval(1, rate)).collect();
+        assert!(rates(many.iter()).len() < 1000, "an error is no list without end");
     }
 
     #[test]
