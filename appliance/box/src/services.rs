@@ -11,7 +11,6 @@ use engine::session::Policy;
 use engine::store::StoreMap;
 use engine::time::Millis;
 use engine::units::CameraId;
-use load_cell::LoadCells;
 use recognition::Detector;
 use runtime::bus::Bus;
 use runtime::clock::Clock;
@@ -199,7 +198,7 @@ impl Services {
             let mut masters = Vec::new();
             for line in lines {
                 modules.spawn(line.sim.run());
-                masters.push((line.gondola, LoadCells::new(line.transport)));
+                masters.push((line.gondola, cartd::opened(line.transport)));
             }
             Ok(cartd::run(settings, map, masters, bus, clock, stop).await?)
         });

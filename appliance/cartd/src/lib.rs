@@ -1,10 +1,10 @@
 //! The service that keeps carts: weighs the shelves, hears who is where and who passed the gate, stores
 //! everything that it accepts in a ledger, and settles visits into receipts and payments.
 //!
-//! It deliberately decides nothing about carts (`engine::cart` and `engine::session` do), opens no serial
-//! port and speaks to no payment provider yet: real transports and providers come with later issues, and
-//! until then the load-cell lines are handed in and the provider is the recording simulator or none.
+//! It deliberately decides nothing about carts (`engine::cart` and `engine::session` do), and speaks to no payment
+//! provider yet: until one is written the provider is the recording simulator or none.
 
+pub mod devices;
 mod health;
 pub mod ledger;
 mod levels;
@@ -13,5 +13,5 @@ pub mod payment;
 pub mod recorded;
 mod service;
 
-pub use lines::BadPlate;
+pub use lines::{BadPlate, Open, opened};
 pub use service::{Error, Settings, run};

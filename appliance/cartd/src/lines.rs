@@ -1,6 +1,7 @@
 //! Polling of load-cell lines: one task a line, ten rounds a second, a silent module asked less often so that
 //! it does not slow its neighbours down.
 
+use std::io;
 use std::time::Duration;
 
 use engine::store::StoreMap;
@@ -84,21 +85,75 @@ impl Plan {
     }
 }
 
+/// Opens a line's transport, at the start and after it was lost.
+pub type Open<T> = Box<dyn FnMut() -> io::Result<T> + Send>;
+
+/// An open transport that cannot be opened again.
+#[must_use]
+pub fn opened<T: Send + 'static>(transport: T) -> Open<T> {
+    let mut transport = Some(transport);
+    Box::new(move || transport.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
+}
+
+/// A line's transport; absent while it cannot be opened.
+struct Port<T> {
+    open: Open<T>,
+    cells: Option<LoadCells<T>>,
+    /// Rounds until the next try.
+    wait: u32,
+    /// Why it is not open.
+    why: String,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Port<T> {
+    fn new(open: Open<T>) -> Self {
+        Self { open, cells: None, wait: 0, why: String::new() }
+    }
+
+    fn cells(&mut self) -> Option<&mut LoadCells<T>> {
+        if self.cells.is_none() {
+            if self.wait > 0 {
+                self.wait -= 1;
+                return None;
+            }
+            match (self.open)() {
+                Ok(transport) => self.cells = Some(LoadCells::new(transport)),
+                Err(error) => {
+                    self.wait = SILENT_ROUNDS - 1;
+                    self.why = format!("the line cannot be opened: {error}");
+                }
+            }
+        }
+        self.cells.as_mut()
+    }
+}
+
 /// Reads a line for ever and hands every round over.
-pub(crate) async fn poll<T>(plan: Plan, mut cells: LoadCells<T>, clock: Clock, rounds: mpsc::Sender<Round>)
+pub(crate) async fn poll<T>(plan: Plan, open: Open<T>, clock: Clock, rounds: mpsc::Sender<Round>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut pace = tokio::time::interval(ROUND);
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut states = vec![State::default(); plan.modules.len()];
+    let mut port = Port::new(open);
     loop {
         pace.tick().await;
         let mut round =
             Round { gondola: plan.gondola, readings: Vec::new(), faults: Vec::new(), dead: false };
+        let Some(cells) = port.cells() else {
+            let at = clock.now();
+            plan.modules.iter().for_each(|module| note(module, None, at, &mut round));
+            round.faults.push(port.why.clone());
+            round.dead = true;
+            if rounds.send(round).await.is_err() {
+                return;
+            }
+            continue;
+        };
         let mut silent = 0;
         for (module, state) in plan.modules.iter().zip(&mut states) {
-            let reading = state.read(module, &mut cells).await;
+            let reading = state.read(module, cells).await;
             let at = clock.now();
             silent += usize::from(reading.is_none());
             note(module, reading.as_ref(), at, &mut round);
@@ -107,6 +162,13 @@ where
             }
         }
         round.dead = silent == plan.modules.len() && states.iter().all(State::silent);
+        if states.iter().any(|state| state.why == Some(ErrorKind::Disconnected)) {
+            // Whoever is plugged in next starts afresh.
+            port.cells = None;
+            port.why = "the line was unplugged".to_owned();
+            port.wait = SILENT_ROUNDS - 1;
+            states.fill(State::default());
+        }
         // Without a receiver the service is ending, and this task with it.
         if rounds.send(round).await.is_err() {
             return;

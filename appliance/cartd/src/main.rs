@@ -11,7 +11,6 @@ use engine::session::Policy;
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
 use runtime::shutdown;
-use tokio::io::DuplexStream;
 
 /// Keeps carts: shelves in, receipts out.
 #[derive(Parser)]
@@ -23,9 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the service. This build opens no serial port yet: shelves are reported as not connected, and
-    /// receipts wait for a payment provider; passages and review decisions are taken, stored and
-    /// acknowledged.
+    /// Run the service. There is no payment provider yet: receipts wait for one.
     Run {
         /// The role manifest.
         #[arg(long)]
@@ -84,13 +81,13 @@ async fn serve(manifest: &Path) -> anyhow::Result<()> {
     let map = manifest.load_store_map()?;
     let bus = manifest.join_bus("cartd");
     let settings = Settings {
-        ledger: manifest.state_dir.join("cartd").join("ledger.db"),
+        ledger: manifest.state_of("cartd").join("ledger.db"),
         policy: Policy::default(),
         payment: Provider::None,
         trace: false,
     };
-    tracing::warn!("this build opens no serial port: shelves are not weighed, payments wait for a provider");
-    let lines: Vec<(u16, load_cell::LoadCells<DuplexStream>)> = Vec::new();
+    tracing::warn!("this build has no payment provider: receipts wait for one");
+    let lines = cartd::devices::lines(&manifest.load_cells)?;
     run(settings, map, lines, bus, Clock::system(), shutdown::signalled()).await?;
     Ok(())
 }

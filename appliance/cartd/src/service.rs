@@ -13,7 +13,6 @@ use engine::session::{Input, Policy};
 use engine::store::{BadStoreMap, StoreMap};
 use engine::time::{Instant, Millis};
 use engine::units::{MessageId, PlateId};
-use load_cell::LoadCells;
 use runtime::bus::{Bus, Message};
 use runtime::clock::Clock;
 use runtime::outbox::ack_topic_of;
@@ -25,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::health::Board;
 use crate::ledger::{self, Due, Entry, Ledger, SENDER};
 use crate::levels::Levels;
-use crate::lines::{self, BadPlate, Plan, Round};
+use crate::lines::{self, BadPlate, Open, Plan, Round};
 use crate::payment::{self, Payment, Provider, retry_after};
 
 /// Pause between polls of the evidence.
@@ -92,7 +91,7 @@ pub enum Error {
 pub async fn run<T>(
     settings: Settings,
     map: StoreMap,
-    lines: Vec<(u16, LoadCells<T>)>,
+    lines: Vec<(u16, Open<T>)>,
     bus: Bus,
     clock: Clock,
     mut stop: watch::Receiver<bool>,
@@ -112,9 +111,9 @@ where
     let (charges, charges_out) = mpsc::channel(1);
     let (answers_in, mut answers) = mpsc::channel(1);
     let wired: BTreeSet<u16> = lines.iter().map(|(gondola, _)| *gondola).collect();
-    for (gondola, cells) in lines {
+    for (gondola, open) in lines {
         let plan = Plan::of(&map, gondola)?;
-        tasks.spawn(lines::poll(plan, cells, clock.clone(), rounds_in.clone()));
+        tasks.spawn(lines::poll(plan, open, clock.clone(), rounds_in.clone()));
     }
     // Kept, so that a store without lines waits for rounds instead of meeting the end of the channel.
     let _rounds_in = rounds_in;

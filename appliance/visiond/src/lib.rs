@@ -5,6 +5,7 @@
 //! nothing: where people are follows in `engine::floor` from what was seen. The V4L2 transport of real
 //! cameras is a later part of the `camera` crate; this crate runs any [`camera::Camera`].
 
+pub mod devices;
 mod health;
 mod intake;
 mod pool;

@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use camera::sim::Sim;
 use clap::{Parser, Subcommand};
-use engine::units::CameraId;
 use recognition::Detector;
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
@@ -22,8 +20,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the service. This build opens no camera yet: it loads the model, and reports every camera of the
-    /// store map as down. `box` runs the whole service on simulated cameras.
+    /// Runs the service. Cameras of the store map that the manifest does not name are reported as down.
     Run {
         /// The role manifest.
         #[arg(long)]
@@ -44,21 +41,13 @@ fn main() -> Result<()> {
         .map(|_| Detector::load(&manifest.models_dir, &library))
         .collect::<Result<Vec<_>, _>>()
         .context("cannot load the people detector")?;
-    tracing::warn!("this build opens no camera: every camera will be reported down");
-    let cameras: Vec<(CameraId, Sim)> = Vec::new();
+    let clock = Clock::system();
+    let cameras = visiond::devices::cameras(&manifest.cameras, &clock)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
         let bus = manifest.join_bus(SERVICE);
-        visiond::run(
-            Settings::default(),
-            map,
-            cameras,
-            detectors,
-            bus,
-            Clock::system(),
-            shutdown::signalled(),
-        )
-        .await
-        .context("the vision service failed")
+        visiond::run(Settings::default(), map, cameras, detectors, bus, clock, shutdown::signalled())
+            .await
+            .context("the vision service failed")
     })
 }

@@ -1,8 +1,8 @@
 //! Load cells: n-channel weighing modules on a Modbus RTU line, read as masses by a master over any byte
 //! stream.
 //!
-//! It deliberately does not decide anything about mass: no tare, no filter, no step detection, and it opens
-//! no serial port (real transports come with a later issue; hand [`LoadCells::new`] an opened one).
+//! It deliberately does not decide anything about mass: no tare, no filter, no step detection. It opens a port
+//! ([`serial`]) and does not open it again: that is the shell's business.
 //!
 //! One line serves one gondola, one module one shelf, one channel one plate. Modules follow "MODBUS
 //! Application Protocol Specification V1.1b3" and "MODBUS over Serial Line V1.02" (both modbus.org): RTU
@@ -30,6 +30,7 @@
 pub mod codec;
 mod line;
 mod master;
+pub mod serial;
 pub mod sim;
 
 pub use codec::{BadRegisters, Channel, ChannelState, Reading};

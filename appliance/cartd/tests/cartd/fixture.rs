@@ -67,9 +67,13 @@ pub fn map() -> StoreMap {
 /// Opens the ledger; waits while a thread of a dropped cartd, or a child process between fork and exec, still
 /// holds it.
 pub fn open(path: &Path) -> Result<Ledger, Error> {
+    open_with(path, &map(), &Policy::default(), START)
+}
+
+pub fn open_with(path: &Path, map: &StoreMap, policy: &Policy, now: Instant) -> Result<Ledger, Error> {
     let began = std::time::Instant::now();
     loop {
-        match open_at_once(path) {
+        match Ledger::open(path, map.clone(), policy.clone(), now) {
             Err(Error::InUse { .. }) if began.elapsed().as_secs() < 20 => std::thread::yield_now(),
             opened => return opened,
         }

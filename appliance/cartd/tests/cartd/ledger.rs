@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use cartd::ledger::{Entry, Error, Ledger, check, receipts, set_aside};
+use cartd::ledger::{Entry, Error, check, receipts, set_aside};
 use cartd::payment::retry_after;
 use engine::message::{Ack, topic};
 use engine::session::{Doubt, Input, Policy, Store};
@@ -12,7 +12,9 @@ use runtime::bus::Bus;
 use runtime::outbox::ack_topic_of;
 use rusqlite::Connection;
 
-use crate::fixture::{MASS, PRICE, START, file, has_member, map, open, open_at_once, plate, visit};
+use crate::fixture::{
+    MASS, PRICE, START, file, has_member, map, open, open_at_once, open_with, plate, visit,
+};
 
 fn later(seconds: u64) -> Instant {
     START.after(Millis::from_seconds(seconds))
@@ -101,7 +103,7 @@ fn changed_rules_neither_lose_nor_repeat_a_receipt() {
         product.price.minor *= 2;
     }
     let policy = Policy { accept: 0.99, doubt: Doubt::Likeliest, ..Policy::default() };
-    let ledger = Ledger::open(&path, dearer, policy, later(100)).expect("opens again");
+    let ledger = open_with(&path, &dearer, &policy, later(100)).expect("opens again");
     assert_eq!(ledger.receipts().expect("read"), before, "the old price stands");
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cartd::payment::{Provider, Recorder};
-use cartd::{Error, Settings, run};
+use cartd::{Error, Settings, opened, run};
 use engine::message::{
     Ack, Direction, FloorView, Hand, Health, HealthState, Passage, Person, Receipt, SessionClosed, StoreView,
     topic,
@@ -17,7 +17,6 @@ use engine::message::{
 use engine::session::Policy;
 use engine::time::{Instant, Millis};
 use engine::units::{MessageId, TrackId};
-use load_cell::LoadCells;
 use load_cell::sim::{self, ModuleSpec, SimHandle};
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
@@ -40,7 +39,7 @@ impl Shelf {
     }
 }
 
-fn shelf() -> (LoadCells<DuplexStream>, Shelf) {
+fn shelf() -> (DuplexStream, Shelf) {
     let (port, modules, sim) = sim::line(&[ModuleSpec { address: 1, channels: 3 }]);
     tokio::spawn(modules.run());
     let loads = Arc::new([const { AtomicI32::new(FULL) }; 3]);
@@ -55,7 +54,7 @@ fn shelf() -> (LoadCells<DuplexStream>, Shelf) {
             tokio::time::sleep(Duration::from_millis(90)).await;
         }
     });
-    (LoadCells::new(port), shelf)
+    (port, shelf)
 }
 
 fn settings(ledger: &Path, recorder: &Recorder) -> Settings {
@@ -198,7 +197,7 @@ async fn a_visit_is_weighed_settled_filed_and_charged_once() {
     let cartd = tokio::spawn(run(
         settings(&path, &recorder),
         map(),
-        vec![(1, cells)],
+        vec![(1, opened(cells))],
         world.bus.clone(),
         clock.clone(),
         stopped,
@@ -250,7 +249,7 @@ async fn a_dead_module_and_a_missing_line_are_said_and_passages_go_on() {
     let cartd = tokio::spawn(run(
         settings(&path, &recorder),
         two_gondolas,
-        vec![(1, cells)],
+        vec![(1, opened(cells))],
         world.bus.clone(),
         clock.clone(),
         stopped,
@@ -297,7 +296,7 @@ async fn a_ledger_that_refuses_is_said_not_acknowledged_and_made_up_for() {
     let cartd = tokio::spawn(run(
         settings(&path, &recorder),
         map(),
-        vec![(1, cells)],
+        vec![(1, opened(cells))],
         world.bus.clone(),
         clock.clone(),
         stopped,
@@ -339,7 +338,7 @@ async fn garbage_on_the_bus_is_survived() {
     let cartd = tokio::spawn(run(
         settings(&path, &recorder),
         map(),
-        vec![(1, cells)],
+        vec![(1, opened(cells))],
         world.bus.clone(),
         clock.clone(),
         stopped,
@@ -367,7 +366,8 @@ async fn a_damaged_ledger_ends_cartd_with_its_name() {
     let (cells, _handle) = shelf();
     let (_stop, stopped) = watch::channel(false);
     let recorder = Recorder::default();
-    let ended = run(settings(&path, &recorder), map(), vec![(1, cells)], Bus::local(), clock, stopped).await;
+    let ended =
+        run(settings(&path, &recorder), map(), vec![(1, opened(cells))], Bus::local(), clock, stopped).await;
     let Err(Error::Ledger(error)) = ended else { panic!("{ended:?}") };
     assert!(error.to_string().contains("broken.db"), "{error}");
     assert_eq!(std::fs::read(&path).expect("read"), vec![9; 8192], "left as it was");
@@ -393,7 +393,7 @@ async fn visit_with_a_kill(at: u32) -> (Vec<Receipt>, usize) {
     let (cells, mut shelf_handle) = shelf();
     let (_stop, stopped) = watch::channel(false);
     let start = |cells, world: &World, stopped| {
-        let lines = vec![(1, cells)];
+        let lines = vec![(1, opened(cells))];
         tokio::spawn(run(settings(&path, &recorder), map(), lines, world.bus.clone(), clock.clone(), stopped))
     };
     let mut cartd = start(cells, &world, stopped.clone());
@@ -469,7 +469,7 @@ async fn dropped_at_any_await_nothing_acknowledged_is_lost() {
     for polls in 1..120 {
         let (cells, _handle) = shelf();
         let (_stop, stopped) = watch::channel(false);
-        let lines = vec![(1, cells)];
+        let lines = vec![(1, opened(cells))];
         let future = run(settings(&path, &recorder), map(), lines, world.bus.clone(), clock.clone(), stopped);
         let cartd = tokio::spawn(PollTimes { future: Box::pin(future), left: polls });
         // Each life hears the passages of one visitor, who comes again and again until acknowledged.
@@ -490,8 +490,14 @@ async fn dropped_at_any_await_nothing_acknowledged_is_lost() {
     // Let one live: everything settles, and each receipt with something to pay is charged once.
     let (cells, _handle) = shelf();
     let (stop, stopped) = watch::channel(false);
-    let last =
-        run(settings(&path, &recorder), map(), vec![(1, cells)], world.bus.clone(), clock.clone(), stopped);
+    let last = run(
+        settings(&path, &recorder),
+        map(),
+        vec![(1, opened(cells))],
+        world.bus.clone(),
+        clock.clone(),
+        stopped,
+    );
     let cartd = tokio::spawn(last);
     for _ in 0..100 {
         world.tick(None, None).await;
