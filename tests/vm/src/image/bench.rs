@@ -14,7 +14,7 @@ use turnstile::gpiosim::{GpioSim, Wiring};
 use vm::player::{Command as Ask, Shown};
 use vm::shop;
 
-use crate::machine::{Machine, Setup, Up};
+use crate::machine::{Machine, Setup, Time, Up};
 
 /// From power to the player, software emulation on two busy cores.
 pub const BOOT_MAX: Duration = Duration::from_secs(420);
@@ -36,6 +36,8 @@ pub struct Bench {
     pub command_line: String,
     /// Bundles by name.
     pub bundles: PathBuf,
+    /// What the machines' clocks follow.
+    pub time: Time,
 }
 
 impl Bench {
@@ -85,6 +87,7 @@ impl Bench {
     /// The usual machine for a disk of a step.
     pub fn setup(&self, name: &str, disk: &Path) -> Setup {
         let mut setup = Setup::new(&self.out.join(name), disk);
+        setup.time = self.time;
         if !self.command_line.is_empty() {
             setup.command_line = format!("{} {}", setup.command_line, self.command_line);
         }

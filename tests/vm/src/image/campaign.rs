@@ -39,6 +39,19 @@ pub struct Recording {
     pub marks: Vec<(u64, String)>,
 }
 
+impl Recording {
+    /// Reads the one in a folder.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("recording.json");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
+    }
+}
+
 /// Where the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -312,12 +325,14 @@ impl Run<'_> {
         }
         let now = point.entry as u64;
         let forgiven = self.recording.forgiven.iter().filter(|at| **at <= now).max().copied();
-        // A receipt was said when the recording had `at` entries; what comes after is certain to have it.
+        // A receipt was said when the recording had `at` entries, the last of them a flush: what ends there or later
+        // is certain to have it, and what is torn after it.
+        let due = if point.torn.is_none() { now } else { now.saturating_sub(1) };
         let promised: BTreeSet<String> = self
             .recording
             .receipts
             .iter()
-            .filter(|(at, _)| *at < now && forgiven.is_none_or(|forgiven| *at > forgiven))
+            .filter(|(at, _)| *at <= due && forgiven.is_none_or(|forgiven| *at > forgiven))
             .map(|(_, id)| id.clone())
             .collect();
         let verdict = self.checker.judge(&self.disk, &promised, point.torn.is_none())?;
@@ -352,3 +367,7 @@ impl Run<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "campaign_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ mod campaign;
 mod check;
 mod log;
 mod machine;
+mod record;
 mod replay;
 mod steps;
 
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::Bench;
 use crate::campaign::{Defect, Plan, Point, Recording};
+use crate::machine::Time;
 
 /// Proves the image in a virtual PC.
 #[derive(Parser)]
@@ -44,6 +46,10 @@ struct Arguments {
     /// More for the kernel's command line.
     #[arg(long, default_value = "")]
     command_line: String,
+    /// What the machine's clocks follow: its own instructions (2 ns each; other work on this machine does not show,
+    /// idle time is skipped), or this machine's clock.
+    #[arg(long, value_enum, default_value = "instructions")]
+    time: Time,
     #[command(subcommand)]
     command: Command,
 }
@@ -69,6 +75,33 @@ enum Command {
         /// QEMU's -display; by default a window, or VNC on port 5900.
         #[arg(long)]
         display: Option<String>,
+    },
+    /// Records what the box writes: first boot, shoppers, an update, its proof, shoppers again.
+    Record {
+        /// The folder for it.
+        recording: PathBuf,
+        /// The folder in which the image was built (root.squashfs, root.verity, uki.efi).
+        #[arg(long, default_value = "out/image/work-stile-x86-64-sim")]
+        built: PathBuf,
+        /// The same of the bundle's version.
+        #[arg(long)]
+        next: Option<PathBuf>,
+        /// What is done after the update.
+        #[arg(long)]
+        reset: bool,
+    },
+    /// Boots the disk of a point of a recording for real, until a shopper is let in.
+    Boot {
+        /// The recording's folder.
+        recording: PathBuf,
+        /// The points (ENTRY or ENTRY:TORN).
+        points: Vec<Point>,
+        /// As for cut.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// So many more, drawn from the seed.
+        #[arg(long, default_value_t = 0)]
+        sample: usize,
     },
     /// Judges every point of a recording at which the power may have gone.
     Cut {
@@ -107,8 +140,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    let Arguments { image, keys, bundles, out, disk, command_line, command } = arguments;
-    let bench = Bench { image, keys, out, disk_bytes: disk << 20, command_line, bundles };
+    let Arguments { image, keys, bundles, out, disk, command_line, time, command } = arguments;
+    let bench = Bench { image, keys, out, disk_bytes: disk << 20, command_line, bundles, time };
     match command {
         Command::Prove { list: true, .. } => {
             for step in steps::STEPS {
@@ -117,11 +150,15 @@ fn run(arguments: Arguments) -> Result<bool> {
             Ok(true)
         }
         Command::Prove { steps, short, list: false } => prove(&bench, &steps, short),
+        Command::Record { recording, built, next, reset } => {
+            record::record(&bench, &recording, &built, next.as_deref(), reset)
+        }
+        Command::Boot { recording, points, seed, sample } => {
+            record::boot_points(&bench, &recording, points, seed, sample)
+        }
         Command::Play { port, display } => play(&bench, port, display),
         Command::Cut { recording, torn, seed, limit, defect, point, json } => {
-            let text = std::fs::read_to_string(recording.join("recording.json"))
-                .with_context(|| format!("cannot read {}/recording.json", recording.display()))?;
-            let what: Recording = serde_json::from_str(&text).context("recording.json is not valid")?;
+            let what = Recording::read(&recording)?;
             let began = Instant::now();
             let plan = Plan { torn, seed, limit, defect, only: point };
             let outcome = campaign::run(&what, &plan)?;

@@ -194,6 +194,23 @@ impl Disk {
         Ok(())
     }
 
+    /// Writes all of it over a copy of the disk of before.
+    ///
+    /// # Errors
+    /// When the copy cannot be written.
+    pub fn apply_to(&self, copy: &Path) -> Result<()> {
+        let file = File::options()
+            .write(true)
+            .open(copy)
+            .with_context(|| format!("cannot open {}", copy.display()))?;
+        for (number, page) in &self.pages {
+            let start = number * PAGE;
+            let count = self.length.saturating_sub(start).min(PAGE) as usize;
+            file.write_all_at(&page[..count], start).context("cannot write the copy")?;
+        }
+        Ok(())
+    }
+
     /// Writes a partition into a sparse file.
     ///
     /// # Errors

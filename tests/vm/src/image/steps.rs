@@ -181,7 +181,7 @@ fn with_bundle(bench: &Bench, name: &str, bundle: &Path) -> Result<(Machine, Up,
     Ok((machine, up, disk))
 }
 
-fn mount(machine: &mut Machine) -> Result<()> {
+pub fn mount(machine: &mut Machine) -> Result<()> {
     let ask = Ask::Mount { device: "/dev/sda".to_owned(), kind: "vfat".to_owned(), at: STICK.to_owned() };
     machine.ask(ask, ANSWER_MAX)?;
     Ok(())
@@ -194,20 +194,20 @@ fn bundle(bench: &Bench, name: &str) -> Result<std::path::PathBuf> {
 }
 
 /// Installs what is on the stick; the output when it was taken.
-fn install(machine: &mut Machine) -> Result<String> {
+pub fn install(machine: &mut Machine) -> Result<String> {
     let ran = machine.run(&["/usr/bin/rauc", "install", &format!("{STICK}/update.raucb")], UPDATE_MAX)?;
     ensure!(ran.status == Some(0), "rauc install ended with {:?}: {}", ran.status, ran.output.trim());
     Ok(ran.output)
 }
 
 /// Reboots and waits for the player.
-fn reboot(machine: &mut Machine) -> Result<Up> {
+pub fn reboot(machine: &mut Machine) -> Result<Up> {
     machine.run(&["/usr/bin/systemctl", "--no-block", "reboot"], SHORT)?;
     machine.up(BOOT_MAX)
 }
 
 /// Waits until the running slot is proven.
-fn proven(machine: &mut Machine) -> Result<f64> {
+pub fn proven(machine: &mut Machine) -> Result<f64> {
     let began = Instant::now();
     loop {
         let ran = machine.run(&["/usr/bin/rauc", "status", "--output-format=json"], SHORT)?;
