@@ -1,0 +1,12 @@
+//! The caretaker of a box: which slot runs, what a first boot makes, whether an update is well, when it may restart
+//! the box, and why it went back.
+//!
+//! It deliberately opens no gate, reads no device of the trade and installs no bytes: RAUC writes slots, the boot
+//! loaders choose by rules that lie in [`osimage::slots`], and services say on the bus how they are. Decisions are
+//! pure modules ([`verdict`], [`reason`], [`wave`], [`disks`]); what touches the world takes a [`place::Place`], so
+//! that tests run on a folder.
+
+pub mod backend;
+pub mod files;
+pub mod place;
+pub mod slot;
