@@ -11,11 +11,18 @@ PACKAGES := build-essential cmake libclang-dev pkg-config python3 python3-pip mo
 export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 
 # The virtual machine's own: an emulator, and what unpacks its kernel and builds two modules for it.
-VM_PACKAGES := qemu-system-x86 xz-utils kmod
+VM_PACKAGES := qemu-system-x86 qemu-system-gui qemu-utils ovmf dosfstools mtools e2fsprogs xz-utils kmod
+# The reference image: Debian's packages, file systems, disk images; the screen's libraries without a desktop. rauc and
+# systemd are taken from the packages that are unpacked, systemctl from the machine that builds.
+IMAGE_PACKAGES := mmdebstrap debian-archive-keyring uidmap squashfs-tools cryptsetup-bin mtools dosfstools binutils cpio zstd xz-utils \
+  kmod systemd openssl sbsigntool libinput-dev libudev-dev libxkbcommon-dev
+# make image VARIANT=stile-sim PROFILE=dev KEYS=folder VERSION=1.2.3
+VARIANT ?= stile
+PROFILE ?= release
 # The decoders that ours is measured against.
 DECODER_PACKAGES := python3-venv libzbar0
 
-.PHONY: help run day test lint bench bench-decoders campaign vm-test
+.PHONY: help run day test lint bench bench-decoders campaign vm-test vm vm-image-test image-campaign image
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,7 +59,32 @@ campaign: deps ## hours of trouble for the gate: 100,000 shoppers with faults, 2
 
 vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's GPIO, USB and video, in QEMU (ARGS="--list"; tests/vm)
 	tests/vm/kernel.sh $(CACHE)/vm/kernel
-	cargo run --locked -p vm -- --kernel $(CACHE)/vm/kernel $(ARGS)
+	cargo run --locked -p vm --bin vm -- --kernel $(CACHE)/vm/kernel $(ARGS)
+
+# The tested image: with simulated devices around it, built quickly.
+VM_IMAGE := out/image/stile-x86-64-sim.img
+VM_IMAGE_TOOLS = cargo build --locked -p vm -p osimage --bins
+
+vm: deps $(CACHE)/vm/packages.stamp ## the image in a window, or VNC without a display: play shopper with the enter key (ARGS="--port 8480")
+	[ -e $(VM_IMAGE) ] || $(MAKE) image VARIANT=stile-sim PROFILE=dev
+	$(VM_IMAGE_TOOLS)
+	target/debug/vm-image play $(ARGS)
+
+vm-image-test: deps $(CACHE)/vm/packages.stamp ## the image in QEMU, from power to a served shopper, updates, faults (ARGS="--short", ARGS="--list"; tests/vm)
+	[ -e $(VM_IMAGE) ] || $(MAKE) image VARIANT=stile-sim PROFILE=dev
+	$(VM_IMAGE_TOOLS)
+	[ "$(filter --short --list,$(ARGS))" ] || tests/vm/image/bundles.sh
+	target/debug/vm-image prove $(ARGS)
+
+image-campaign: deps $(CACHE)/vm/packages.stamp ## power cuts by the thousand: first boot, visits, update, factory reset
+	$(VM_IMAGE_TOOLS)
+	[ -e out/vm-image/bundles/next.raucb ] || tests/vm/image/bundles.sh
+	target/debug/vm-image record out/vm-image/recording --next out/image-next/work-stile-x86-64-sim
+	target/debug/vm-image cut out/vm-image/recording --torn 8 --json out/vm-image/recording/outcome.json
+	target/debug/vm-image boot out/vm-image/recording --sample 10
+
+image: deps $(CACHE)/vm/packages.stamp $(CACHE)/image/packages.stamp ## the reference image: out/image (VARIANT=stile-sim PROFILE=dev KEYS=... VERSION=...)
+	image/reference/build.sh --variant $(VARIANT) --profile $(PROFILE) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(ARGS)
 
 .PHONY: deps
 deps: $(CACHE)/packages.stamp $(ORT)
@@ -61,7 +93,8 @@ deps: $(CACHE)/packages.stamp $(ORT)
 $(CACHE)/packages.stamp: WANTED = $(PACKAGES)
 $(CACHE)/vm/packages.stamp: WANTED = $(VM_PACKAGES)
 $(CACHE)/decoders/packages.stamp: WANTED = $(DECODER_PACKAGES)
-$(CACHE)/packages.stamp $(CACHE)/vm/packages.stamp $(CACHE)/decoders/packages.stamp: Makefile
+$(CACHE)/image/packages.stamp: WANTED = $(IMAGE_PACKAGES)
+$(CACHE)/packages.stamp $(CACHE)/vm/packages.stamp $(CACHE)/decoders/packages.stamp $(CACHE)/image/packages.stamp: Makefile
 	@mkdir -p $(@D)
 	@if command -v dpkg-query >/dev/null; then \
 	  missing=$$(for p in $(WANTED); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

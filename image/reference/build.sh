@@ -59,7 +59,8 @@ UUID=53746c65-0000-4000-8000-766572697479
 
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export SOURCE_DATE_EPOCH
-VERSION=${VERSION:-$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml).$(git rev-list --count HEAD)}
+CRATES_VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+VERSION=${VERSION:-$CRATES_VERSION.$(git rev-list --count HEAD)}
 
 say() { echo "image: $*"; }
 die() { echo "image: $*" >&2; exit 1; }
@@ -106,19 +107,38 @@ kernel() {
 
 # --- our own programs ---------------------------------------------------------------------------------------------
 programs() {
-  local crates=() program
+  local crates=() program flags=(--profile "$PROFILE")
+  [ "$PROFILE" = dev ] || flags+=(--locked)
   for program in "${PROGRAMS[@]}"; do
     [ -e "appliance/$program/Cargo.toml" ] || die "there is no appliance/$program"
-    crates+=(-p "$program")
+    [ "$program" = kiosk ] || crates+=(-p "$program@$CRATES_VERSION")
   done
   crates+=(-p osimage)
   [ "$VARIANT" = stile ] || crates+=(-p vm)
-  cargo build --locked --profile "$PROFILE" --bins "${crates[@]}"
+  cargo build "${flags[@]}" --bins "${crates[@]}"
+  rm -rf "$WORK/programs" && mkdir -p "$WORK/programs"
+  for program in "${PROGRAMS[@]}" osimage $([ "$VARIANT" = stile ] || echo vm-guest); do
+    [ "$program" = kiosk ] || strip -o "$WORK/programs/$program" "$TARGET/$CARGO_FOLDER/$program"
+  done
+  # The screen without a desktop. The next `cargo test` puts the other one back in its place.
+  if [[ " ${PROGRAMS[*]} " == *" kiosk "* ]]; then
+    cargo build "${flags[@]}" -p kiosk --bin kiosk --no-default-features --features linuxkms
+    strip -o "$WORK/programs/kiosk" "$TARGET/$CARGO_FOLDER/kiosk"
+  fi
+}
+
+# --- keys: the operator's, or new ones for development ------------------------------------------------------------
+keys() {
+  if [ -e "$KEYS" ]; then return; fi
+  [ "$KEYS" = out/keys ] || die "there is no folder of keys $KEYS"
+  say "making development keys in $KEYS"
+  mkdir -p out
+  "$WORK/programs/osimage" keys "$KEYS" --name "Stile development"
 }
 
 # --- the root tree ------------------------------------------------------------------------------------------------
 tree() {
-  local base package deb program rules
+  local base package deb program rules manifest
   rules=$( (cat "$HERE"/files.rules "$HERE"/tree.py "$HERE"/packages/without.list "$CACHE/packages.stamp" && ls "$CACHE/debs/archives") | sha256sum | cut -c1-16)
   base=$CACHE/base-$rules
   if [ ! -e "$base/etc" ]; then
@@ -144,12 +164,13 @@ tree() {
   say "root tree"
   rm -rf "$WORK/tree" && mkdir -p "$WORK"
   cp -a "$base" "$WORK/tree"
+  ls -d "$CACHE"/debs/archives/*.deb "$KERNEL"/deb/*.deb >"$WORK/debs"
   local tree=$WORK/tree
   (cd "$tree" && mkdir -p dev proc sys run tmp var mnt root usr/lib/stile usr/share/stile/models usr/share/stile/keys etc/rauc)
 
   for program in "${PROGRAMS[@]}"; do
-    [ -e "$TARGET/$CARGO_FOLDER/$program" ] || die "$TARGET/$CARGO_FOLDER/$program is missing: run the step programs"
-    strip -o "$tree/usr/bin/$program" "$TARGET/$CARGO_FOLDER/$program"
+    [ -e "$WORK/programs/$program" ] || die "$WORK/programs/$program is missing: run the step programs"
+    install -m 755 "$WORK/programs/$program" "$tree/usr/bin/$program"
   done
   ln -sf ../../bin/caretaker "$tree/usr/lib/stile/boot-backend"
 
@@ -161,7 +182,9 @@ tree() {
     cp "$HERE/boot/system.conf" "$tree/etc/rauc/system.conf"
   fi
   mkdir -p "$tree/usr/share/stile/manifests"
-  cp appliance/manifests/*.toml "$tree/usr/share/stile/manifests/"
+  for manifest in appliance/manifests/*.toml; do
+    case $VARIANT:$manifest in stile:*-sim.toml) ;; *) cp "$manifest" "$tree/usr/share/stile/manifests/" ;; esac
+  done
   cp models/onnx/* "$tree/usr/share/stile/models/"
   install -m 644 .cache/onnxruntime/libonnxruntime.so "$tree/usr/lib/stile/libonnxruntime.so"
   strip --strip-unneeded "$tree/usr/lib/stile/libonnxruntime.so"
@@ -213,7 +236,7 @@ sim() {
     fi
   done
   if [ -d tests/vm/image/sim ]; then cp -a tests/vm/image/sim/. "$1/"; fi
-  if [ -e "$TARGET/$CARGO_FOLDER/vm-guest" ]; then strip -o "$1/usr/lib/stile/vm-guest" "$TARGET/$CARGO_FOLDER/vm-guest"; fi
+  install -m 755 "$WORK/programs/vm-guest" "$1/usr/lib/stile/vm-guest"
 }
 
 # --- squashfs and its hashes --------------------------------------------------------------------------------------
@@ -287,7 +310,7 @@ esp() {
   cp "$WORK/uki.efi" "$folder/EFI/stile/a.efi"
   printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\n' >"$folder/loader/loader.conf"
   # The one slot of a new box is tried for ever: there is nothing to go back to.
-  printf 'title Stile %s (a)\nefi /EFI/stile/a.efi\n' "$VERSION" >"$folder/loader/entries/stile-000001-a.conf"
+  printf 'title Stile a, generation 1\nefi /EFI/stile/a.efi\n' >"$folder/loader/entries/stile-000001-a.conf"
   same_time "$folder"
   truncate -s 256M "$esp"
   mkfs.vfat -F 32 -n ESP -i 53544C45 --invariant "$esp" >/dev/null
@@ -297,16 +320,65 @@ esp() {
 # --- the disk image -----------------------------------------------------------------------------------------------
 image() {
   say "disk image $IMAGE.img"
-  "$TARGET/$CARGO_FOLDER/osimage" assemble --layout "$LAYOUT" --output "$IMAGE.img" \
+  "$WORK/programs/osimage" assemble --layout "$LAYOUT" --output "$IMAGE.img" \
     --content esp="$WORK/esp.img" --content kernel-a="$WORK/uki.efi" \
     --content root-a="$WORK/root.squashfs" --content verity-a="$WORK/root.verity"
+}
+
+# --- what is given away: packed image, signature, update bundle, bill of materials ---------------------------------
+pack() {
+  say "packing"
+  zstd -q -f -$LEVEL -T0 "$IMAGE.img" -o "$IMAGE.img.zst"
+  cp "$IMAGE.img.bmap" "$WORK/image.bmap"
+  "$WORK/programs/osimage" sign "$IMAGE.img" --key "$KEYS/release.key"
+  ls -l "$IMAGE".img* | awk '{print "image: " $5 " bytes  " $9}'
+}
+
+bundle() {
+  local rauc=$WORK/tree folder=$WORK/bundle
+  say "update bundle"
+  rm -rf "$folder" "$IMAGE.raucb" && mkdir -p "$folder"
+  ln "$WORK/root.squashfs" "$folder/root.img"
+  ln "$WORK/root.verity" "$folder/verity.img"
+  ln "$WORK/uki.efi" "$folder/kernel.img"
+  cat >"$folder/manifest.raucm" <<END
+[update]
+compatible=$COMPATIBLE
+version=$VERSION
+
+[bundle]
+format=verity
+
+[image.root]
+filename=root.img
+adaptive=block-hash-index
+
+[image.verity]
+filename=verity.img
+
+[image.kernel]
+filename=kernel.img
+END
+  # RAUC as the image has it, with its own libraries.
+  "$rauc/lib64/ld-linux-x86-64.so.2" --library-path "$rauc/usr/lib/$TRIPLET" "$rauc/usr/bin/rauc" bundle \
+    --cert "$KEYS/rauc.cert.pem" --key "$KEYS/rauc.key.pem" --keyring "$KEYS/rauc-ca.pem" "$folder" "$IMAGE.raucb" \
+    >"$WORK/bundle.log" 2>&1 || die "rauc failed; see $WORK/bundle.log"
+}
+
+bom() {
+  say "bill of materials and licences"
+  # The boot manager and the kernel lie outside of the root tree.
+  rm -rf "$WORK/boot-files" && mkdir -p "$WORK/boot-files/usr/lib/systemd/boot" "$WORK/boot-files/boot"
+  cp -r "$CACHE/efi" "$WORK/boot-files/usr/lib/systemd/boot/"
+  cp "$WORK/vmlinuz" "$WORK/boot-files/boot/vmlinuz-$RELEASE"
+  ARCH=$ARCH python3 "$HERE/bom.py" "$WORK" "$TOP/$OUT" "$NAME" "$VERSION" "${PROGRAMS[@]}"
 }
 
 for step in "${STEPS[@]:-}"; do
   [ -z "$step" ] || declare -F "$step" >/dev/null || die "no step $step"
 done
 mkdir -p "$WORK" "$CACHE"
-ALL=(packages kernel programs tree root initrd uki esp image)
+ALL=(packages kernel programs keys tree root initrd uki esp image pack bundle bom)
 for step in "${ALL[@]}"; do
   # The kernel's step names its folder for the others.
   if [ ${#STEPS[@]} -eq 0 ] || [ "$step" = kernel ] || [[ " ${STEPS[*]} " == *" $step "* ]]; then
