@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         ["in-cgroup", cgroup, program, ref arguments @ ..] => gate::in_cgroup(cgroup, program, arguments),
         ["floor"] => floor::run(),
         ["player"] => player::run(),
+        ["hang"] => player::hang(),
         ["camera-pulled"] => camera::run(),
         ["lane"] => lane::run(),
         ["death", times] => times.parse().map_err(anyhow::Error::from).and_then(death::run),

@@ -206,6 +206,23 @@ impl Player {
     }
 }
 
+/// Takes every processor for ever: with a real-time policy nothing else runs, and a watchdog must bite.
+pub fn hang() -> Result<()> {
+    // The kernel leaves a twentieth to others otherwise.
+    fs::write("/proc/sys/kernel/sched_rt_runtime_us", "-1").context("cannot take all of the time")?;
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    for _ in 1..count {
+        std::thread::spawn(|| {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
 fn present<T>(device: &Result<T>) -> Result<&T> {
     device.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
 }

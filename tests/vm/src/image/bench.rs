@@ -1,7 +1,6 @@
 //! What a step works on: the built image, disks made of it, and a machine with one in.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -51,7 +50,6 @@ impl Bench {
         if modified(&fresh).is_none_or(|made| modified(&self.image).is_some_and(|image| image > made)) {
             let part = self.out.join("fresh.part");
             self.flash(&part)?;
-            self.provision(&part)?;
             std::fs::rename(&part, &fresh).context("cannot name the fresh disk")?;
         }
         let disk = self.out.join(name).join("disk.raw");
@@ -60,28 +58,26 @@ impl Bench {
         Ok(disk)
     }
 
-    /// As a technician does: `osimage flash`, to a file of the size of a disk.
+    /// As a technician does: `osimage flash` with the box's signed provisioning file, to a file of the size of a disk.
     fn flash(&self, to: &Path) -> Result<()> {
-        let file = File::create(to).with_context(|| format!("cannot create {}", to.display()))?;
-        file.set_len(self.disk_bytes).context("cannot size the disk")?;
-        let tool = std::env::current_exe().context("where am I")?.with_file_name("osimage");
-        let mut command = Command::new(&tool);
-        command.arg("flash").arg(&self.image).arg("--to").arg(to);
-        let output = command.output().with_context(|| format!("cannot start {}", tool.display()))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "osimage flash failed: {}", said.trim());
-        Ok(())
-    }
-
-    /// Puts a provisioning file, signed with the operator's key, into its partition.
-    fn provision(&self, disk: &Path) -> Result<()> {
         let key = SecretKey::read(&self.keys.join("provision.key"))
             .with_context(|| format!("the provisioning key in {}", self.keys.display()))?;
         let text = provision()?.sign(&key).context("cannot sign the provisioning file")?;
-        let part = partition(disk, "provision")?;
-        ensure!(text.len() as u64 <= part.len(), "the provisioning file is too long");
-        let file = File::options().write(true).open(disk).context("cannot open the disk")?;
-        file.write_all_at(text.as_bytes(), part.start()).context("cannot provision the disk")
+        let file = self.out.join("virtual-1.provision");
+        std::fs::write(&file, text).context("cannot write the provisioning file")?;
+        File::create(to)
+            .and_then(|disk| disk.set_len(self.disk_bytes))
+            .with_context(|| format!("cannot make {}", to.display()))?;
+        let tool = std::env::current_exe().context("where am I")?.with_file_name("osimage");
+        let mut command = Command::new(&tool);
+        command.arg("flash").arg(&self.image).arg("--to").arg(to).arg("--provision").arg(&file);
+        let output = command
+            .args(["--no-record", "--json"])
+            .output()
+            .with_context(|| format!("cannot start {}", tool.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "osimage flash failed: {}", said.trim());
+        Ok(())
     }
 
     /// The usual machine for a disk of a step.
