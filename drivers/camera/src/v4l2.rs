@@ -318,7 +318,8 @@ mod tests {
         let mut camera = V4l2::closed(&toml::from_str(text).expect("settings")).expect("a camera");
         for _ in 0..2 {
             camera.run(|| panic!("as the library does")).expect("a thread");
-            let error = camera.next_frame().await.unwrap_err();
+            let told = tokio::time::timeout(std::time::Duration::from_secs(30), camera.next_frame());
+            let error = told.await.expect("an answer in time").unwrap_err();
             assert_eq!((error.kind(), error.to_string().contains("by-path/none")), (ErrorKind::Io, true));
             let source = std::error::Error::source(&error).expect("a cause").to_string();
             assert!(source.contains("as the library does"), "{source}");
