@@ -136,7 +136,11 @@ pub fn reports(text: &[u8]) -> Vec<Vec<u8>> {
 
 /// The hidraw devices that there are.
 pub fn hidraws() -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir("/sys/class/hidraw").context("cannot list hidraw devices")?;
+    let entries = match fs::read_dir("/sys/class/hidraw") {
+        // There is no such class before the first device.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context("cannot list hidraw devices")?,
+    };
     Ok(entries.flatten().map(|entry| Path::new("/dev").join(entry.file_name())).collect())
 }
 

@@ -144,6 +144,10 @@ impl Player {
             }
             Command::Read { path } => json!(programs::read(&path)?),
             Command::Write { path, text } => {
+                if let Some(folder) = Path::new(&path).parent() {
+                    fs::create_dir_all(folder)
+                        .with_context(|| format!("cannot make {}", folder.display()))?;
+                }
                 let mut file = File::create(&path).with_context(|| format!("cannot create {path}"))?;
                 file.write_all(text.as_bytes()).with_context(|| format!("cannot write {path}"))?;
                 file.sync_all().with_context(|| format!("cannot sync {path}"))?;

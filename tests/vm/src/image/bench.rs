@@ -37,6 +37,8 @@ pub struct Bench {
     pub bundles: PathBuf,
     /// What the machines' clocks follow.
     pub time: Time,
+    /// The image has no caretaker.
+    pub stand_in: bool,
 }
 
 impl Bench {
@@ -84,6 +86,7 @@ impl Bench {
     pub fn setup(&self, name: &str, disk: &Path) -> Setup {
         let mut setup = Setup::new(&self.out.join(name), disk);
         setup.time = self.time;
+        setup.stand_in = self.stand_in;
         if !self.command_line.is_empty() {
             setup.command_line = format!("{} {}", setup.command_line, self.command_line);
         }
@@ -113,6 +116,51 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
         .status()
         .context("cannot start cp")?;
     ensure!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+    Ok(())
+}
+
+/// What a box without a caretaker lacks: the files that it would have made of the provisioning file, and the services
+/// that wait for them. For bringing up an image; a proof with it is none of the caretaker's.
+fn stand_in(machine: &mut Machine) -> Result<()> {
+    let Provision { store_map, mut manifest, .. } = provision()?;
+    for (key, value) in [
+        ("name", "virtual-1"),
+        ("role", "all-in-one"),
+        ("state_dir", "/var/lib/stile"),
+        ("admission", "/run/stile/admission.toml"),
+        ("store_map", "/run/stile/store.json"),
+    ] {
+        manifest.insert(key.to_owned(), value.into());
+    }
+    let bus = toml::toml! {
+        kind = "mqtt"
+        host = "127.0.0.1"
+        port = 1883
+    };
+    manifest.insert("bus".to_owned(), bus.into());
+    let console = toml::toml! { listen = "0.0.0.0:8480" };
+    manifest.insert("console".to_owned(), console.into());
+    let services: Vec<String> = manifest
+        .get("services")
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    machine.run(&["/usr/bin/systemd-tmpfiles", "--create"], ANSWER_MAX)?;
+    let mut files = vec![
+        ("manifest.toml".to_owned(), toml::to_string(&manifest)?),
+        ("store.json".to_owned(), store_map.unwrap_or_default()),
+        ("admission.toml".to_owned(), shop::admission()),
+    ];
+    files.extend(services.iter().map(|name| (format!("services/{name}"), String::new())));
+    for (name, text) in files {
+        machine.ask(Ask::Write { path: format!("/run/stile/{name}"), text }, ANSWER_MAX)?;
+    }
+    for name in &services {
+        let ran = machine.run(&["/usr/bin/systemctl", "restart", name], Duration::from_secs(180))?;
+        ensure!(ran.status == Some(0), "{name} does not start: {}", ran.output.trim());
+    }
     Ok(())
 }
 
@@ -169,6 +217,9 @@ pub fn boot(setup: &Setup) -> Result<(Machine, Up)> {
     let mut machine = setup.start()?;
     let up = machine.up(BOOT_MAX)?;
     ensure!(up.faults.is_empty(), "the player's devices: {}", up.faults.join("; "));
+    if setup.stand_in {
+        stand_in(&mut machine)?;
+    }
     Ok((machine, up))
 }
 

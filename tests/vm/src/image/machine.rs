@@ -54,6 +54,8 @@ pub struct Setup {
     pub memory: u32,
     /// What its clocks follow.
     pub time: Time,
+    /// It has no caretaker: its files are made for it after the start.
+    pub stand_in: bool,
 }
 
 /// What the player said at its start.
@@ -101,6 +103,7 @@ impl Setup {
             display: "none".to_owned(),
             memory: 1536,
             time: Time::Instructions,
+            stand_in: false,
         }
     }
 

@@ -50,6 +50,9 @@ struct Arguments {
     /// idle time is skipped), or this machine's clock.
     #[arg(long, value_enum, default_value = "instructions")]
     time: Time,
+    /// For an image without a caretaker: makes the files that it would have made, after the start.
+    #[arg(long)]
+    stand_in: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -140,8 +143,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    let Arguments { image, keys, bundles, out, disk, command_line, time, command } = arguments;
-    let bench = Bench { image, keys, out, disk_bytes: disk << 20, command_line, bundles, time };
+    let Arguments { image, keys, bundles, out, disk, command_line, time, stand_in, command } = arguments;
+    let bench = Bench { image, keys, out, disk_bytes: disk << 20, command_line, bundles, time, stand_in };
     match command {
         Command::Prove { list: true, .. } => {
             for step in steps::STEPS {
