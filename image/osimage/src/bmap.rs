@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use sha2::{Digest, Sha256};
 
 use crate::plan::{BLOCK, Plan};
+use crate::source::Source;
 use crate::{CHUNK, hex};
 
 /// Longest stretch under one hash that we write: damage is found, and named, within 16 MiB.
@@ -88,6 +89,12 @@ pub enum BmapError {
         /// Length that the block map tells.
         expected: u64,
     },
+    /// A packed image goes on after its end.
+    #[error("image has more than the {expected} bytes that its block map says")]
+    Longer {
+        /// Length that the block map tells.
+        expected: u64,
+    },
     /// The image was damaged.
     #[error("image is damaged in blocks {first}-{last}: hash {found} instead of {expected}")]
     Damage {
@@ -114,7 +121,11 @@ impl Bmap {
             let mut start = part.start;
             while start < part.end {
                 let end = part.end.min(start + RANGE_MAX);
-                let sha256 = hash(image, start, end - start)?;
+                let read_at = |at, buffer: &mut [u8]| {
+                    image.seek(SeekFrom::Start(at))?;
+                    image.read_exact(buffer)
+                };
+                let sha256 = hash(read_at, start, end - start)?;
                 ranges.push(Range { first: start / BLOCK, last: (end - 1) / BLOCK, sha256 });
                 start = end;
             }
@@ -235,8 +246,38 @@ impl Bmap {
         if found != self.image_size {
             return Err(BmapError::Size { found, expected: self.image_size });
         }
+        self.verify_ranges(|at, buffer| {
+            image.seek(SeekFrom::Start(at))?;
+            image.read_exact(buffer)
+        })
+    }
+
+    /// Checks an image that may be packed against the map.
+    ///
+    /// # Errors
+    ///
+    /// [`BmapError`] naming the first stretch that differs.
+    pub fn verify_source(&self, image: &mut Source) -> Result<(), BmapError> {
+        self.verify_ranges(|at, buffer| image.read_at(at, buffer))?;
+        let last = self.image_size - 1;
+        let mapped_to = self.ranges.last().map_or(0, |range| self.start(range) + self.length(range));
+        let fail = |at| move |source| BmapError::Read { at, source };
+        if mapped_to <= last {
+            image.read_at(last, &mut [0]).map_err(fail(last))?;
+        }
+        match image.read_at(self.image_size, &mut [0]) {
+            Ok(()) => Err(BmapError::Longer { expected: self.image_size }),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(source) => Err(fail(self.image_size)(source)),
+        }
+    }
+
+    fn verify_ranges(
+        &self,
+        mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    ) -> Result<(), BmapError> {
         for range in &self.ranges {
-            let found = hash(image, self.start(range), self.length(range))?;
+            let found = hash(&mut read_at, self.start(range), self.length(range))?;
             if found != range.sha256 {
                 return Err(damage(range, &found));
             }
@@ -251,14 +292,17 @@ pub(crate) fn damage(range: &Range, found: &[u8; 32]) -> BmapError {
     BmapError::Damage { first: range.first, last: range.last, found, expected }
 }
 
-fn hash(image: &mut (impl Read + Seek), start: u64, length: u64) -> Result<[u8; 32], BmapError> {
+fn hash(
+    mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    start: u64,
+    length: u64,
+) -> Result<[u8; 32], BmapError> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     let mut at = start;
     while at < start + length {
         let want = (start + length - at).min(CHUNK as u64) as usize;
-        let read = image.seek(SeekFrom::Start(at)).and_then(|_| image.read_exact(&mut buffer[..want]));
-        read.map_err(|source| BmapError::Read { at, source })?;
+        read_at(at, &mut buffer[..want]).map_err(|source| BmapError::Read { at, source })?;
         digest.update(&buffer[..want]);
         at += want as u64;
     }

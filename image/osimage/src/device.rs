@@ -1,11 +1,15 @@
 //! Opening what is written to: a file, or a block device that nobody uses.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::flash::Target;
+use rustix::fs::OFlags;
+use serde::Serialize;
+
+use crate::SECTOR;
+use crate::medium::Medium;
 
 /// Why a target is refused.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,28 @@ pub enum OpenError {
         /// The target.
         path: String,
     },
+    /// It is a partition, and an image is a whole disk.
+    #[error("{path} is a partition: an image goes on the whole disk, {disk}")]
+    Partition {
+        /// The target.
+        path: String,
+        /// Its disk.
+        disk: String,
+    },
+    /// It takes no writes.
+    #[error("{path} is write-protected")]
+    ReadOnly {
+        /// The target.
+        path: String,
+    },
+    /// Its sectors have another length than those of the partition table.
+    #[error("{path} has sectors of {bytes} bytes, images are for sectors of {SECTOR}")]
+    Sector {
+        /// The target.
+        path: String,
+        /// Bytes of a sector.
+        bytes: u64,
+    },
     /// A file system on it is mounted, swap is on it, or another device is built on it.
     #[error("{path} is in use: {by}")]
     InUse {
@@ -46,6 +72,20 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Device {
     file: File,
+    /// The same without the host's cache: errors come when they happen, reading asks the medium, and a slow
+    /// card fills no memory that the others need.
+    direct: Option<File>,
+    /// Where the kernel shows the device, if it is one.
+    sys: Option<PathBuf>,
+}
+
+/// What a device says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Maker and model.
+    pub model: Option<String>,
+    /// Its serial number, or the CID of an SD card.
+    pub serial: Option<String>,
 }
 
 impl Device {
@@ -54,7 +94,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// [`OpenError`] when it is in use, is the image itself, or cannot be opened.
+    /// [`OpenError`] when it is in use, is the image itself, or cannot be written.
     pub fn open(path: &Path, image: &Path, image_size: u64) -> Result<Self, OpenError> {
         let name = path.display().to_string();
         let fail = |doing| {
@@ -67,7 +107,7 @@ impl Device {
                 let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
                 let file = file.map_err(fail("create"))?;
                 file.set_len(image_size).map_err(fail("create"))?;
-                return Ok(Self { file });
+                return Ok(Self { file, direct: None, sys: None });
             }
             Err(source) => return Err(fail("look at")(source)),
         };
@@ -75,53 +115,117 @@ impl Device {
         if fs::metadata(image).is_ok_and(same) {
             return Err(OpenError::Image { path: name });
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        if found.file_type().is_block_device() {
-            let number = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-            let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail("find mounts of"))?;
-            let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-            if let Some(by) = in_use(number, Path::new("/sys/dev/block"), &mounts, &swaps) {
-                return Err(OpenError::InUse { path: name, by });
-            }
-            // Exclusive: the kernel refuses while a partition is in use, and keeps others from mounting one.
-            options.custom_flags(rustix::fs::OFlags::EXCL.bits().cast_signed());
-        } else if !found.is_file() {
+        let open = |flags: OFlags| {
+            let opened =
+                OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path);
+            opened.map_err(|source| match source.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path: name.clone() },
+                io::ErrorKind::ResourceBusy => {
+                    OpenError::InUse { path: name.clone(), by: "the kernel says that it is busy".to_owned() }
+                }
+                _ => OpenError::Io { doing: "open", path: name.clone(), source },
+            })
+        };
+        if found.is_file() {
+            return Ok(Self { file: open(OFlags::empty())?, direct: None, sys: None });
+        }
+        if !found.file_type().is_block_device() {
             return Err(OpenError::Kind { path: name });
         }
-        Ok(Self { file: options.open(path).map_err(fail("open"))? })
+        let number = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+        let sys = Path::new("/sys/dev/block");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail("find mounts of"))?;
+        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        check(&name, number, sys, &mounts, &swaps)?;
+        // Exclusive: the kernel refuses while a partition is in use, and keeps others from mounting one.
+        let file = open(OFlags::EXCL)?;
+        // Some devices cannot; then the cache is emptied before reading back.
+        let direct = open(OFlags::DIRECT).ok();
+        Ok(Self { file, direct, sys: Some(device_path(sys, number)) })
+    }
+
+    /// What it says of itself; nothing for a file.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.sys.as_deref().map(identity).unwrap_or_default()
+    }
+
+    /// The handle without a cache, when these bytes can go that way.
+    fn direct_for(&self, at: u64, bytes: &[u8]) -> Option<&File> {
+        let whole = |number: u64| number.is_multiple_of(SECTOR);
+        let aligned = bytes.as_ptr().align_offset(SECTOR as usize) == 0;
+        self.direct.as_ref().filter(|_| aligned && whole(at) && whole(bytes.len() as u64))
     }
 }
 
-impl Read for Device {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl Write for Device {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+impl Medium for Device {
+    fn size(&mut self) -> io::Result<u64> {
+        self.file.seek(SeekFrom::End(0))
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        self.direct_for(at, bytes).unwrap_or(&self.file).write_at(bytes, at)
     }
-}
 
-impl Seek for Device {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+    fn read_at(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.direct_for(at, buffer).unwrap_or(&self.file).read_at(buffer, at)
     }
-}
 
-impl Target for Device {
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
         // Clean pages go, so that reading back asks the medium and not the memory.
         rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
         Ok(())
     }
+
+    fn is_present(&self) -> bool {
+        let size = |sys: &PathBuf| fs::read_to_string(sys.join("size"));
+        self.sys.as_ref().is_none_or(|sys| size(sys).is_ok_and(|size| size.trim() != "0"))
+    }
+}
+
+fn device_path(sys: &Path, number: (u32, u32)) -> PathBuf {
+    sys.join(format!("{}:{}", number.0, number.1))
+}
+
+/// Refuses what must not or cannot be overwritten; arguments as of [`in_use`].
+fn check(path: &str, number: (u32, u32), sys: &Path, mountinfo: &str, swaps: &str) -> Result<(), OpenError> {
+    let path = || path.to_owned();
+    let device = device_path(sys, number);
+    if let Some(by) = in_use(number, sys, mountinfo, swaps) {
+        return Err(OpenError::InUse { path: path(), by });
+    }
+    if device.join("partition").exists() {
+        let disk = fs::canonicalize(&device).ok().and_then(|p| Some(p.parent()?.file_name()?.to_owned()));
+        let disk = disk.map_or_else(|| "a disk".to_owned(), |disk| format!("/dev/{}", disk.display()));
+        return Err(OpenError::Partition { path: path(), disk });
+    }
+    let attribute = |name: &str| fs::read_to_string(device.join(name)).unwrap_or_default().trim().to_owned();
+    if attribute("ro") == "1" {
+        return Err(OpenError::ReadOnly { path: path() });
+    }
+    match attribute("queue/logical_block_size").parse() {
+        Ok(bytes) if bytes != SECTOR => Err(OpenError::Sector { path: path(), bytes }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What the kernel shows of the device at `sys` and of the USB device it is part of.
+fn identity(sys: &Path) -> Identity {
+    let Ok(device) = fs::canonicalize(sys.join("device")) else { return Identity::default() };
+    let attribute = |folder: &Path, name: &str| {
+        let text = fs::read_to_string(folder.join(name)).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.chars().take(64).collect::<String>())
+    };
+    let name = attribute(&device, "model").or_else(|| attribute(&device, "name"));
+    let model = match (attribute(&device, "vendor"), name) {
+        (Some(vendor), Some(model)) => Some(format!("{vendor} {model}")),
+        (vendor, model) => model.or(vendor),
+    };
+    let above = device.ancestors().take(8).take_while(|folder| folder.file_name().is_some());
+    let serial = attribute(&device, "cid").or_else(|| above.map(|f| attribute(f, "serial")).find_map(|s| s));
+    Identity { model, serial }
 }
 
 /// What uses the block device `number` or a partition of it: looks under `sys` (as /sys/dev/block), in the
@@ -138,9 +242,15 @@ fn in_use(number: (u32, u32), sys: &Path, mountinfo: &str, swaps: &str) -> Optio
         }
     }
     for (number, path) in &parts {
+        let name = fs::canonicalize(path).ok().and_then(|p| p.file_name().map(|n| n.display().to_string()));
+        let node = name.map(|name| format!("/dev/{name}"));
         let mount = mountinfo.lines().find_map(|line| {
-            let mut fields = line.split(' ');
-            (fields.nth(2) == Some(number)).then(|| fields.nth(1).unwrap_or("?"))
+            // By number, or by name: file systems over several devices, as btrfs, have numbers of their own.
+            let (place, kind) = line.split_once(" - ")?;
+            let mut fields = place.split(' ');
+            let by_number = fields.nth(2) == Some(number);
+            let by_name = node.is_some() && kind.split(' ').nth(1) == node.as_deref();
+            (by_number || by_name).then(|| fields.nth(1).unwrap_or("?"))
         });
         if let Some(mount) = mount {
             return Some(format!("{number} is mounted on {mount}"));
@@ -150,11 +260,8 @@ fn in_use(number: (u32, u32), sys: &Path, mountinfo: &str, swaps: &str) -> Optio
                 holder.map_or_else(|_| "another device".to_owned(), |h| h.file_name().display().to_string());
             return Some(format!("{number} is part of {holder}"));
         }
-        let name = fs::canonicalize(path).ok().and_then(|p| p.file_name().map(|n| n.display().to_string()));
-        let swap = name.is_some_and(|name| {
-            let device = format!("/dev/{name}");
-            swaps.lines().any(|line| line.split_whitespace().next() == Some(&device))
-        });
+        let swap =
+            node.is_some_and(|node| swaps.lines().any(|line| line.split_whitespace().next() == Some(&node)));
         if swap {
             return Some(format!("{number} is swap space"));
         }

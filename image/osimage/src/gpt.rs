@@ -4,7 +4,8 @@
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::SECTOR;
+use crate::layout::Attribute;
+use crate::{ALIGNMENT, SECTOR};
 
 /// Entries of a table, used or not; the least that the specification allows.
 const ENTRIES: usize = 128;
@@ -229,63 +230,126 @@ impl Table {
         Encoded { head, tail, tail_at: tail_first * SECTOR }
     }
 
+    /// The same table on a disk of `bytes`, which may be longer: its backup copy lies at that disk's end, and
+    /// the last partition reaches there when its file system grows ([`Attribute::GrowFileSystem`]).
+    #[must_use]
+    pub fn on_disk_of(&self, bytes: u64) -> Self {
+        let mut table = Self { sectors: bytes / SECTOR, ..self.clone() };
+        let end = (bytes.saturating_sub(ALIGNMENT) / ALIGNMENT) * ALIGNMENT / SECTOR;
+        if let Some(last) = table.partitions.iter_mut().max_by_key(|partition| partition.last)
+            && last.attributes & Attribute::GrowFileSystem.bit() != 0
+            && end > last.last + 1
+        {
+            last.last = end - 1;
+        }
+        table
+    }
+
     /// Reads one copy of the table of a disk.
     ///
     /// # Errors
     ///
     /// [`GptError`] naming what is wrong and where.
     pub fn read(disk: &mut (impl Read + Seek), copy: Copy) -> Result<Self, GptError> {
-        let fail = |at: u64| move |source| GptError::Read { copy, at, source };
-        let bytes = disk.seek(SeekFrom::End(0)).map_err(fail(0))?;
-        let sectors = bytes / SECTOR;
+        let bytes = disk.seek(SeekFrom::End(0)).map_err(|source| GptError::Read { copy, at: 0, source })?;
+        Self::decode(copy, bytes / SECTOR, |at, buffer| {
+            disk.seek(SeekFrom::Start(at))?;
+            disk.read_exact(buffer)
+        })
+    }
+
+    /// Reads the primary copy from the `head` of a disk that has `sectors`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::read`].
+    pub fn read_head(head: &[u8], sectors: u64) -> Result<Self, GptError> {
+        Self::decode(Copy::Primary, sectors, |at, buffer| {
+            let start = usize::try_from(at).unwrap_or(usize::MAX);
+            let bytes = head.get(start..).and_then(|rest| rest.get(..buffer.len()));
+            buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn decode(
+        copy: Copy,
+        sectors: u64,
+        mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    ) -> Result<Self, GptError> {
+        let mut read = |sector: u64, buffer: &mut [u8]| {
+            let at = sector * SECTOR;
+            read_at(at, buffer).map_err(|source| GptError::Read { copy, at, source })
+        };
         let here = match copy {
             Copy::Primary => 1,
             Copy::Backup => sectors.saturating_sub(1),
         };
-        let mut read = |sector: u64, buffer: &mut [u8]| {
-            let at = sector * SECTOR;
-            disk.seek(SeekFrom::Start(at)).and_then(|_| disk.read_exact(buffer)).map_err(fail(at))
-        };
         let mut header = [0; SECTOR as usize];
         read(here, &mut header)?;
+        let header = Header::decode(copy, here, sectors, &header)?;
+        let mut entries = vec![0; header.entries * ENTRY_LEN];
+        read(header.entries_at, &mut entries)?;
+        check_sum(copy, "entries", &entries, header.entries_checksum)?;
+
+        let mut partitions = Vec::new();
+        for (number, entry) in (1..).zip(entries.chunks_exact(ENTRY_LEN)) {
+            let Some(partition) = decode_entry(number, entry) else { continue };
+            let inside = header.first_usable <= partition.first
+                && partition.first <= partition.last
+                && partition.last <= header.last_usable;
+            expect(copy, "last sector of a partition", partition.last, inside)?;
+            partitions.push(partition);
+        }
+        Ok(Self { disk: header.disk, sectors, partitions })
+    }
+}
+
+/// What a header says, checked against its checksum and the disk.
+struct Header {
+    disk: Guid,
+    first_usable: u64,
+    last_usable: u64,
+    entries_at: u64,
+    entries: usize,
+    entries_checksum: u32,
+}
+
+impl Header {
+    fn decode(copy: Copy, here: u64, sectors: u64, header: &[u8; SECTOR as usize]) -> Result<Self, GptError> {
         if !header.starts_with(b"EFI PART") {
             return Err(GptError::Signature { copy, at: here * SECTOR });
         }
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
         let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| header[at + i]));
-        let expect = |field: &'static str, value: u64, good: bool| {
-            if good { Ok(()) } else { Err(GptError::Field { copy, field, value }) }
-        };
         let header_len = u64::from(short(12));
-        expect("length of the header", header_len, (HEADER_LEN as u64..=SECTOR).contains(&header_len))?;
-        let expected = short(16);
-        let mut plain = header;
+        let fits = (HEADER_LEN as u64..=SECTOR).contains(&header_len);
+        expect(copy, "length of the header", header_len, fits)?;
+        let mut plain = *header;
         plain[16..20].fill(0);
-        check_sum(copy, "header", &plain[..header_len as usize], expected)?;
+        check_sum(copy, "header", &plain[..header_len as usize], short(16))?;
 
-        expect("own sector", number(24), number(24) == here)?;
+        expect(copy, "own sector", number(24), number(24) == here)?;
         let (first_usable, last_usable) = (number(40), number(48));
-        expect("last usable sector", last_usable, first_usable <= last_usable && last_usable < sectors)?;
-        expect("number of entries", u64::from(short(80)), short(80) as usize <= ENTRIES)?;
-        expect("length of an entry", u64::from(short(84)), short(84) as usize == ENTRY_LEN)?;
+        let inside = first_usable <= last_usable && last_usable < sectors;
+        expect(copy, "last usable sector", last_usable, inside)?;
+        expect(copy, "number of entries", u64::from(short(80)), short(80) as usize <= ENTRIES)?;
+        expect(copy, "length of an entry", u64::from(short(84)), short(84) as usize == ENTRY_LEN)?;
         let entries_at = number(72);
-        expect("sector of the entries", entries_at, (1..sectors).contains(&entries_at))?;
-        let mut entries = vec![0; short(80) as usize * ENTRY_LEN];
-        read(entries_at, &mut entries)?;
-        check_sum(copy, "entries", &entries, short(88))?;
-
-        let mut partitions = Vec::new();
-        for (number, entry) in (1..).zip(entries.chunks_exact(ENTRY_LEN)) {
-            let Some(partition) = decode_entry(number, entry) else { continue };
-            let inside = first_usable <= partition.first
-                && partition.first <= partition.last
-                && partition.last <= last_usable;
-            expect("last sector of a partition", partition.last, inside)?;
-            partitions.push(partition);
-        }
-        let disk = Guid::from_disk(std::array::from_fn(|i| header[56 + i]));
-        Ok(Self { disk, sectors, partitions })
+        expect(copy, "sector of the entries", entries_at, (1..sectors).contains(&entries_at))?;
+        Ok(Self {
+            disk: Guid::from_disk(std::array::from_fn(|i| header[56 + i])),
+            first_usable,
+            last_usable,
+            entries_at,
+            entries: short(80) as usize,
+            entries_checksum: short(88),
+        })
     }
+}
+
+fn expect(copy: Copy, field: &'static str, value: u64, good: bool) -> Result<(), GptError> {
+    if good { Ok(()) } else { Err(GptError::Field { copy, field, value }) }
 }
 
 fn check_sum(copy: Copy, part: &'static str, bytes: &[u8], expected: u32) -> Result<(), GptError> {

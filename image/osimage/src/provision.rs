@@ -376,21 +376,7 @@ impl Accepted {
     ///
     /// [`Refusal`]; [`Refusal::Absent`] when there is nothing to refuse.
     pub fn read(bytes: &[u8], keys: &[PublicKey]) -> Result<Self, Refusal> {
-        let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let bytes = &bytes[..length];
-        if bytes.is_empty() {
-            return Err(Refusal::Absent);
-        }
-        if bytes.len() > LENGTH_MAX {
-            return Err(Refusal::TooLong { found: bytes.len() });
-        }
-        // What does not even start as such a file is named so, text or not.
-        if !bytes.starts_with(WORD.as_bytes()) {
-            return Err(Refusal::FirstLine(LineError::Word));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|error| Refusal::Text { at: error.valid_up_to() })?;
-        let (line, body) = text.split_once('\n').unwrap_or((text, ""));
-        let line = SignatureLine::parse(line, WORD).map_err(Refusal::FirstLine)?;
+        let (line, body, text) = split(bytes)?;
         let mut known = keys.iter().filter(|key| key.id() == line.key).peekable();
         if known.peek().is_none() {
             return Err(Refusal::UnknownKey { key: line.key });
@@ -398,6 +384,16 @@ impl Accepted {
         if !known.any(|key| key.verifies(PURPOSE, body.as_bytes(), &line.signature)) {
             return Err(Refusal::Signature { key: line.key });
         }
+        Ok(Self { provision: Provision::parse(body)?, key: line.key, text: text.to_owned() })
+    }
+
+    /// As [`Accepted::read`], without asking who signed: to show a file, never to obey it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    pub fn read_unchecked(bytes: &[u8]) -> Result<Self, Refusal> {
+        let (line, body, text) = split(bytes)?;
         Ok(Self { provision: Provision::parse(body)?, key: line.key, text: text.to_owned() })
     }
 
@@ -414,6 +410,26 @@ impl Accepted {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// The signature, what it is over, and the whole text, of a file that may be padded.
+fn split(bytes: &[u8]) -> Result<(SignatureLine, &str, &str), Refusal> {
+    let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let bytes = &bytes[..length];
+    if bytes.is_empty() {
+        return Err(Refusal::Absent);
+    }
+    if bytes.len() > LENGTH_MAX {
+        return Err(Refusal::TooLong { found: bytes.len() });
+    }
+    // What does not even start as such a file is named so, text or not.
+    if !bytes.starts_with(WORD.as_bytes()) {
+        return Err(Refusal::FirstLine(LineError::Word));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| Refusal::Text { at: error.valid_up_to() })?;
+    let (line, body) = text.split_once('\n').unwrap_or((text, ""));
+    let line = SignatureLine::parse(line, WORD).map_err(Refusal::FirstLine)?;
+    Ok((line, body, text))
 }
 
 /// 1 to `length_max` bytes of one line.
