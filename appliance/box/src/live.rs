@@ -108,7 +108,7 @@ async fn open(live: &Live, tell: fn(&str)) -> anyhow::Result<Opened> {
             Shows::Help(name) => name.clone(),
         };
         let (face, remote) = kiosk::face();
-        let settings = kiosk::Settings { shows, language: Language::Korean };
+        let settings = kiosk::Settings::new(shows, Language::Korean);
         let (map, bus, clock) = (Arc::clone(&map), bus.clone(), clock.clone());
         let stop = day.stopping();
         beside.spawn(async move { Ok(kiosk::run(settings, map, bus, clock, stop, face).await?) });

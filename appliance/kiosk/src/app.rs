@@ -65,6 +65,11 @@ pub(crate) fn show(app: &ui::App, view: &View) {
         done: step.done,
         now: step.now,
     })));
+    global.set_facts(model(view.facts.iter().map(|fact| ui::Fact {
+        label: text(&fact.label),
+        text: text(&fact.text),
+        tone: tone(fact.tone),
+    })));
     global.set_cancel_label(text(&view.cancel_label));
     global.set_call_label(text(&view.call_label));
     global.set_call_state(text(&view.call_state));
@@ -108,6 +113,7 @@ fn action(what: ui::Act, argument: &str) -> Option<Action> {
         ui::Act::LowReach => Action::LowReach(argument == "on"),
         ui::Act::HighContrast => Action::HighContrast(argument == "on"),
         ui::Act::Elsewhere => Action::Elsewhere,
+        ui::Act::Technician => Action::Technician,
     })
 }
 
@@ -159,6 +165,8 @@ fn page(page: Page) -> ui::PageKind {
         Page::Product => ui::PageKind::Product,
         Page::Message => ui::PageKind::Message,
         Page::Call => ui::PageKind::Call,
+        Page::Code => ui::PageKind::Code,
+        Page::Technician => ui::PageKind::Technician,
     }
 }
 

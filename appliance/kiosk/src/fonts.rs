@@ -1,7 +1,9 @@
 //! Whether this machine can write Hangul: without such a font every Korean letter is an empty box.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use skrifa::string::StringId;
 use skrifa::{FontRef, MetadataProvider};
 
 /// Folders where Linux systems keep fonts (fontconfig's defaults).
@@ -46,6 +48,28 @@ pub fn has(bytes: &[u8], text: &str) -> bool {
     text.chars().all(|letter| letter == ' ' || map.map(letter).is_some())
 }
 
+/// The family of a font with Hangul, by its own name; where there is none, the one that should be there.
+#[must_use]
+pub fn family() -> &'static str {
+    static FAMILY: OnceLock<String> = OnceLock::new();
+    FAMILY.get_or_init(|| {
+        let wanted = || "Noto Sans CJK KR".to_owned();
+        let Some(path) = hangul() else { return wanted() };
+        // Its files hold the fonts of several countries, Japan's first.
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("NotoSansCJK")) {
+            return wanted();
+        }
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        family_of(&bytes).unwrap_or_else(wanted)
+    })
+}
+
+fn family_of(bytes: &[u8]) -> Option<String> {
+    let font = FontRef::from_index(bytes, 0).ok()?;
+    let own = |id| font.localized_strings(id).english_or_first().map(|name| name.to_string());
+    own(StringId::TYPOGRAPHIC_FAMILY_NAME).or_else(|| own(StringId::FAMILY_NAME))
+}
+
 /// Warns in the log when Korean cannot be shown.
 pub fn warn_without_hangul() {
     if hangul().is_none() {
@@ -77,7 +101,11 @@ mod tests {
             return;
         };
         let bytes = std::fs::read(path).unwrap();
-        let source = concat!(include_str!("words.rs"), include_str!("keyboard.rs"));
+        let source = concat!(
+            include_str!("words.rs"),
+            include_str!("keyboard.rs"),
+            include_str!("technician/words.rs")
+        );
         let missing: String = source
             .chars()
             .filter(|letter| !letter.is_control() && *letter != crate::keyboard::DELETE)

@@ -156,6 +156,7 @@ impl Canvas {
         slint::platform::set_platform(Box::new(platform))
             .map_err(|error| Error::Start(PlatformError::Other(error.to_string())))?;
         let app = App::new().map_err(Error::Start)?;
+        app.set_family(crate::fonts::family().into());
         app.show().map_err(Error::Start)?;
         Ok(Self { app, window, time })
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use engine::kiosk::Language;
 use engine::message::{
-    DenyReason, GateModes, GateStatus, GateView, KioskScan, Notice, StaffAnswer, StaffCallState, topic,
+    BootState, BoxView, ClockView, DenyReason, GateModes, GateStatus, GateView, Health, HealthState,
+    KioskScan, Notice, Provisioning, ProvisioningState, Rollback, StaffAnswer, StaffCallState, topic,
 };
 use engine::store::{Facing, Gondola, Lane, Plate, Product, StoreMap};
 use engine::time::{Instant, Millis};
@@ -14,6 +15,7 @@ use runtime::bus::Message;
 use serde::Serialize;
 
 use crate::state::{Action, Gate, Help, State};
+use crate::technician::Technician;
 use crate::view::{View, view};
 
 /// A state of a screen.
@@ -110,6 +112,7 @@ pub fn sample_map() -> StoreMap {
 pub fn scenes(language: Language) -> Vec<Scene> {
     let mut scenes = gate(language);
     scenes.extend(help(language));
+    scenes.extend(technician(language));
     for scene in &mut scenes {
         scene.name = format!("{}-{}", scene.name, language.tag());
     }
@@ -255,6 +258,141 @@ fn help(language: Language) -> Vec<Scene> {
         stage.call(Some(StaffCallState::Seen));
     });
     scenes
+}
+
+/// What a technician sees: the way in, a healthy box, one in trouble, one that nobody has told what it is.
+fn technician(language: Language) -> Vec<Scene> {
+    let scene = |name: &str, technician: &Technician| Scene {
+        name: format!("technician-{name}"),
+        view: technician.view(START),
+    };
+    let digits = |technician: &mut Technician, digits: &str| {
+        for digit in digits.chars() {
+            technician.act(START, &Action::Key(digit));
+        }
+    };
+    let behind = || {
+        let mut technician = Technician::behind(Some("2580".to_owned()), language);
+        technician.act(START, &Action::Technician);
+        technician.tick(START, true);
+        technician
+    };
+    let mut scenes = Vec::new();
+    let mut asked = behind();
+    digits(&mut asked, "25");
+    scenes.push(scene("code", &asked));
+    let mut wrong = behind();
+    digits(&mut wrong, "0000");
+    scenes.push(scene("code-wrong", &wrong));
+    digits(&mut wrong, "0000000000000000");
+    scenes.push(scene("code-locked", &wrong));
+
+    let mut well = behind();
+    digits(&mut well, "2580");
+    well.read(sample_box());
+    hear_devices(&mut well, &[]);
+    scenes.push(scene("open", &well));
+    let mut ill = behind();
+    digits(&mut ill, "2580");
+    ill.tick(START, false);
+    ill.read(BoxView {
+        boot: BootState::Trial,
+        stage: "health".to_owned(),
+        development_keys: true,
+        addresses: Vec::new(),
+        clock: ClockView { trusted: false, source: "no answer from 10.0.0.1".to_owned() },
+        rollback: Some(Rollback {
+            at: START.before(Millis::from_seconds(7200)),
+            from_version: "1.5.0".to_owned(),
+            from_slot: "b".to_owned(),
+            reason: "health check \"readers\" failed: scanner of entry-1 not found in 60 s".to_owned(),
+        }),
+        ..sample_box()
+    });
+    let broken = [
+        ("entry-1/scanner", HealthState::Down, "no HID POS scanner found"),
+        ("camera-3", HealthState::Degraded, "6.1 of 10 frames a second"),
+    ];
+    hear_devices(&mut ill, &broken);
+    scenes.push(scene("ill", &ill));
+
+    let mut bare = Technician::always(None, language);
+    let unprovisioned = |provisioning| BoxView {
+        name: String::new(),
+        store: String::new(),
+        role: String::new(),
+        provisioning,
+        development_keys: true,
+        ..sample_box()
+    };
+    bare.read(unprovisioned(Provisioning::default()));
+    scenes.push(scene("unprovisioned", &bare));
+    bare.read(unprovisioned(Provisioning {
+        state: ProvisioningState::Refused,
+        detail: "signed by a key this image does not know: 3f2a9c01".to_owned(),
+    }));
+    scenes.push(scene("refused", &bare));
+    let trouble = "manifest /etc/stile/manifest.toml is not valid: unknown field `turnstyle`".to_owned();
+    let mut spoilt = Technician::always(Some(trouble), language);
+    spoilt.read(sample_box());
+    scenes.push(scene("spoilt", &spoilt));
+    scenes
+}
+
+fn sample_box() -> BoxView {
+    BoxView {
+        name: "seongsu-entry-1".to_owned(),
+        store: "Stile Seongsu".to_owned(),
+        role: "all-in-one".to_owned(),
+        serial: "ST-2026-00123".to_owned(),
+        version: "1.4.2".to_owned(),
+        slot: "a".to_owned(),
+        generation: 7,
+        boot: BootState::Good,
+        stage: String::new(),
+        development_keys: false,
+        rollback: None,
+        provisioning: Provisioning {
+            state: ProvisioningState::Accepted,
+            detail: "USB, signed by 8c1d02aa".to_owned(),
+        },
+        addresses: vec!["eth0 10.0.0.5/24".to_owned(), "eth0 fe80::5054:ff:fe12:3456/64".to_owned()],
+        clock: ClockView { trusted: true, source: "10.0.0.1".to_owned() },
+        at: START,
+    }
+}
+
+fn hear_devices(technician: &mut Technician, other: &[(&str, HealthState, &str)]) {
+    let devices = [
+        ("caretaker", "ledger"),
+        ("cartd", "service"),
+        ("cartd", "load-cells-1"),
+        ("gated", "entry-1"),
+        ("gated", "entry-1/scanner"),
+        ("gated", "exit-1"),
+        ("kiosk", "screen-entry-1"),
+        ("visiond", "camera-1"),
+        ("visiond", "camera-2"),
+        ("visiond", "camera-3"),
+        ("visiond", "service"),
+    ];
+    for (service, device) in devices {
+        let (state, detail) = other
+            .iter()
+            .find(|(name, _, _)| *name == device)
+            .map_or((HealthState::Up, ""), |(_, state, detail)| (*state, *detail));
+        let health = Health {
+            service: service.to_owned(),
+            device: device.to_owned(),
+            state,
+            since: START.before(Millis::from_seconds(5400)),
+            detail: detail.to_owned(),
+        };
+        let payload = serde_json::to_vec(&health).expect("bus messages are plain data");
+        let topic = format!("{}/{service}/{device}", topic::HEALTH);
+        let message = Message { topic, payload: payload.into() };
+        technician.take(&message).expect("written as it is read");
+    }
 }
 
 /// A screen on which scenes are played.

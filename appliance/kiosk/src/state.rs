@@ -45,6 +45,8 @@ pub enum Action {
     HighContrast(bool),
     /// Anywhere else.
     Elsewhere,
+    /// A long press on a corner: the technician's page, please.
+    Technician,
 }
 
 /// What one screen knows.
@@ -54,6 +56,8 @@ pub enum State {
     Gate(Gate),
     /// A help kiosk.
     Help(Help),
+    /// Nothing for shoppers.
+    Nobodys,
 }
 
 /// A gate screen's state.
@@ -100,7 +104,8 @@ impl Gate {
             | Action::MoreTime
             | Action::LowReach(_)
             | Action::HighContrast(_)
-            | Action::Elsewhere => {}
+            | Action::Elsewhere
+            | Action::Technician => {}
         }
     }
 }
@@ -159,7 +164,7 @@ impl Help {
             Action::MoreTime => kiosk::Touch::MoreTime,
             Action::LowReach(on) => kiosk::Touch::LowReach(on),
             Action::HighContrast(on) => kiosk::Touch::HighContrast(on),
-            Action::Elsewhere => kiosk::Touch::Elsewhere,
+            Action::Elsewhere | Action::Technician => kiosk::Touch::Elsewhere,
         };
         self.kiosk.handle(now, Input::Touch(touch), out);
     }
@@ -188,6 +193,7 @@ impl State {
         match self {
             Self::Gate(gate) => gate.act(now, &action, out),
             Self::Help(help) => help.act(now, action, out),
+            Self::Nobodys => {}
         }
         self.tick(now, out);
     }
@@ -200,6 +206,7 @@ impl State {
                 help.kiosk.handle(now, Input::Tick, out);
                 help.forget_when_idle(now);
             }
+            Self::Nobodys => {}
         }
     }
 
@@ -244,6 +251,7 @@ impl State {
                     help.kiosk.handle(now, input, out);
                 }
             }
+            Self::Nobodys => {}
         }
         self.tick(now, out);
         Ok(())
@@ -255,6 +263,7 @@ impl State {
         match self {
             Self::Gate(gate) => gate.call.deadline(),
             Self::Help(help) => help.kiosk.deadline(now),
+            Self::Nobodys => None,
         }
     }
 }

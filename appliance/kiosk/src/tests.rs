@@ -90,7 +90,7 @@ async fn a_kiosk_answers_scans_and_calls_staff_over_the_bus() {
     let (stop, stopped) = watch::channel(false);
     let (face, remote) = face();
     let mut views = remote.views.clone();
-    let settings = Settings { shows: Shows::Help("kiosk-1".to_owned()), language: Language::Korean };
+    let settings = Settings::new(Shows::Help("kiosk-1".to_owned()), Language::Korean);
     let service = tokio::spawn(run(settings, Arc::new(sample_map()), bus.clone(), clock, stopped, face));
 
     let elsewhere = KioskScan { kiosk: "kiosk-2".to_owned(), text: "8801115114154".to_owned() };
@@ -115,7 +115,7 @@ async fn a_kiosk_answers_scans_and_calls_staff_over_the_bus() {
 #[tokio::test]
 async fn a_screen_of_no_lane_is_refused() {
     let (_stop, stopped) = watch::channel(false);
-    let settings = Settings { shows: Shows::Gate("nowhere".into()), language: Language::English };
+    let settings = Settings::new(Shows::Gate("nowhere".into()), Language::English);
     let clock = Clock::starting_at(Instant(1));
     let error =
         run(settings, Arc::new(sample_map()), Bus::local(), clock, stopped, face().0).await.unwrap_err();

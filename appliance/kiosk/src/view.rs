@@ -30,6 +30,10 @@ pub enum Page {
     Message,
     /// Help kiosk: waiting for staff.
     Call,
+    /// The way to the technician's page.
+    Code,
+    /// What the box says of itself.
+    Technician,
 }
 
 /// What a page means, by colour; never without a sign and words.
@@ -120,6 +124,17 @@ pub struct MapBox {
     pub gate: bool,
 }
 
+/// A line of the technician's page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about.
+    pub label: String,
+    /// What is so.
+    pub text: String,
+    /// Whether that is well.
+    pub tone: Tone,
+}
+
 /// The warning before everything is forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaving {
@@ -180,6 +195,8 @@ pub struct View {
     pub map: Vec<MapBox>,
     /// How far a call is.
     pub steps: Vec<Step>,
+    /// What the box says of itself.
+    pub facts: Vec<Fact>,
     /// Button: stop waiting.
     pub cancel_label: String,
     /// Button: call staff.
@@ -202,10 +219,11 @@ pub fn view(state: &State, now: Instant) -> View {
     match state {
         State::Gate(gate) => gate_view(gate, now),
         State::Help(help) => help_view(help, now),
+        State::Nobodys => base(Language::Korean),
     }
 }
 
-fn base(language: Language) -> View {
+pub(crate) fn base(language: Language) -> View {
     let texts = words::of(language);
     let languages = Language::ALL.map(|other| Choice {
         tag: other.tag(),
@@ -463,6 +481,9 @@ impl fmt::Display for View {
                 "to come"
             };
             writeln!(f, "  step: {} ({mark})", step.label)?;
+        }
+        for Fact { label, text, tone } in &self.facts {
+            writeln!(f, "  {tone:?}: {label}: {text}")?;
         }
         if let Some(leaving) = &self.leaving {
             writeln!(f, "  leaving: {} {} [{}]", leaving.title, leaving.text, leaving.button)?;

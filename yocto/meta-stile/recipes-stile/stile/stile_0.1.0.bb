@@ -44,7 +44,7 @@ do_install() {
         install -Dm 0644 ${S}/appliance/systemd/$service.service ${D}${systemd_system_unitdir}/$service.service
     done
     install -Dm 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/gate-failsafe ${D}${bindir}/gate-failsafe
-    install -Dm 0644 ${S}/appliance/systemd/60-stile.rules ${D}${nonarch_base_libdir}/udev/rules.d/60-stile.rules
+    install -Dm 0644 ${S}/appliance/systemd/root/usr/lib/udev/rules.d/60-stile.rules ${D}${nonarch_base_libdir}/udev/rules.d/60-stile.rules
     install -Dm 0644 ${S}/README.md ${D}${docdir}/stile/README.md
     install -d ${D}${sysconfdir}/stile
     for model in ${S}/models/onnx/*; do
