@@ -3,10 +3,15 @@
 //!
 //! It deliberately opens no gate, reads no device of the trade and installs no bytes: RAUC writes slots, the boot
 //! loaders choose by rules that lie in [`osimage::slots`], and services say on the bus how they are. Decisions are
-//! pure modules ([`verdict`], [`reason`], [`wave`], [`disks`]); what touches the world takes a [`place::Place`], so
+//! pure ([`disks`], [`boots::look_back`], [`provisioning::choose`]); what touches the world takes a [`place::Place`], so
 //! that tests run on a folder.
 
 pub mod backend;
+pub mod boots;
+pub mod disks;
 pub mod files;
+pub mod first_boot;
 pub mod place;
+pub mod provisioning;
 pub mod slot;
+pub mod volumes;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use caretaker::place::Place;
-use caretaker::{backend, slot};
+use caretaker::{backend, first_boot, slot};
 use clap::{Parser, Subcommand};
 
 /// The caretaker of a box.
@@ -28,6 +28,8 @@ enum Command {
         #[arg(long)]
         udev: bool,
     },
+    /// Before services start: identity, state, provisioning.
+    FirstBoot,
     /// What RAUC asks of its custom boot loader.
     #[command(hide = true)]
     BootBackend {
@@ -59,6 +61,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Slot { udev } => {
             let slot = slot::running(&place)?.slot;
             say(&if udev { format!("STILE_SLOT={slot}") } else { slot.to_string() })?;
+        }
+        Command::FirstBoot => {
+            runtime::telemetry::init();
+            first_boot::run(&place)?;
         }
         Command::BootBackend { arguments } => {
             runtime::telemetry::init();
