@@ -8,8 +8,8 @@ use camera::{Camera, Error, ErrorKind, conformance};
 use rustix::ioctl::{Setter, ioctl, opcode};
 use v4l::control::{Control, Value};
 
-/// Buttons of the kernel's `vivid` (drivers/media/test-drivers/vivid/vivid-ctrls.c): the next frame is marked as
-/// damaged, the next buffer is not taken, the stream fails for good.
+/// Buttons of the kernel's `vivid` (drivers/media/test-drivers/vivid/vivid-ctrls.c): the next frame is marked
+/// as damaged, the next buffer is not taken, the stream fails for good.
 const DAMAGE_FRAME: u32 = 0x00f0_f000 + 66;
 const REFUSE_BUFFER: u32 = 0x00f0_f000 + 68;
 const FAIL_STREAM: u32 = 0x00f0_f000 + 70;

@@ -99,8 +99,8 @@ pub(super) fn negotiate(device: &Device, settings: &Settings) -> Result<Option<P
     Ok(Padding::of(settings, got.stride))
 }
 
-/// Asks for a frame rate; the interval in seconds that the driver makes of it comes back, or nothing where it has
-/// but one.
+/// Asks for a frame rate; the interval in seconds that the driver makes of it comes back, or nothing where it
+/// has but one.
 fn set_rate(device: &Device, frames_per_s: u32) -> io::Result<Option<Fraction>> {
     let mut parameters = match device.params() {
         Ok(parameters) => parameters,

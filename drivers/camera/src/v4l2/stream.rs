@@ -1,5 +1,5 @@
-//! Reading what a camera sends, through the `v4l` crate. That crate panics in places, also when it lets go of a
-//! stream, and its `next` gives buffers back twice after a failure; what guards against that is here.
+//! Reading what a camera sends, through the `v4l` crate. That crate panics in places, also when it lets go of
+//! a stream, and its `next` gives buffers back twice after a failure; what guards against that is here.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,8 +20,8 @@ use crate::Error;
 /// More buffers than any driver gives; the kernel's own limit was 32 for long.
 const BUFFERS_MAX: usize = 64;
 
-/// Streams that the kernel did not let stop. Dropped, they would end the process: the crate panics on the refusal,
-/// and once more on what follows from it.
+/// Streams that the kernel did not let stop. Dropped, they would end the process: the crate panics on the
+/// refusal, and once more on what follows from it.
 static STUCK: Mutex<Vec<Box<dyn Source>>> = Mutex::new(Vec::new());
 
 /// A stream of the crate's, or one that a test makes up.
@@ -116,8 +116,8 @@ impl Reader {
     fn read(&mut self) -> io::Result<Option<Read>> {
         let Some(source) = &mut self.source else { return Ok(None) };
         if !self.held {
-            // After a failure `next` would give back once more what it gave back before it failed. This buffer
-            // cannot be looked at, so its frame is lost; but the source holds one again.
+            // After a failure `next` would give back once more what it gave back before it failed. This
+            // buffer cannot be looked at, so its frame is lost; but the source holds one again.
             return match source.dequeue() {
                 Ok(_) => {
                     self.held = true;
@@ -154,8 +154,8 @@ impl Drop for Reader {
     }
 }
 
-/// Stops a stream and lets it go. It comes back when it cannot be stopped now, for instance because another program
-/// has claimed a higher priority (`VIDIOC_S_PRIORITY`) on the device.
+/// Stops a stream and lets it go. It comes back when it cannot be stopped now, for instance because another
+/// program has claimed a higher priority (`VIDIOC_S_PRIORITY`) on the device.
 fn released(mut source: Box<dyn Source>) -> Option<Box<dyn Source>> {
     match source.stop() {
         // A device that is gone has stopped already.
