@@ -2,8 +2,8 @@
 # Makes the reference image from Debian packages and our own programs. No root rights are needed, and nothing of the
 # machine that builds gets into the image but the programs that cargo built on it.
 #
-#   build.sh [--variant stile|stile-sim] [--profile release|dev] [--version V] [--keys FOLDER] [--out FOLDER]
-#            [--overlay FOLDER] [--update] [STEP...]
+#   build.sh [--board x86-64|raspberry-pi] [--variant stile|stile-sim] [--profile release|dev] [--version V]
+#            [--keys FOLDER] [--out FOLDER] [--overlay FOLDER] [--update] [STEP...]
 #
 # --overlay  is copied over the root tree last, so that tests can make versions that differ, or are broken
 # --update   asks Debian for newer packages; otherwise those of the last time are taken
@@ -18,9 +18,10 @@ HERE=$(dirname "$(realpath "$0")")
 TOP=$(realpath "$HERE/../..")
 cd "$TOP"
 
-VARIANT=stile PROFILE=release VERSION='' KEYS=out/keys OUT=out/image UPDATE='' OVERLAY='' STEPS=()
+BOARD=x86-64 VARIANT=stile PROFILE=release VERSION='' KEYS=out/keys OUT=out/image UPDATE='' OVERLAY='' STEPS=()
 while [ $# -gt 0 ]; do
   case $1 in
+    --board) BOARD=$2; shift 2 ;;
     --variant) VARIANT=$2; shift 2 ;;
     --profile) PROFILE=$2; shift 2 ;;
     --version) VERSION=$2; shift 2 ;;
@@ -39,10 +40,17 @@ case $PROFILE in release) CARGO_FOLDER=release ;; dev) CARGO_FOLDER=debug ;; *) 
 LEVEL=19
 [ "$PROFILE" = release ] || LEVEL=6
 
-ARCH=amd64
-TRIPLET=x86_64-linux-gnu
-COMPATIBLE=stile-x86-64
-LAYOUT=image/layouts/x86-64-efi.toml
+# Our programs; a crate that is missing fails the build. STILE_PROGRAMS names fewer of them, to try other parts alone.
+PROGRAMS=(${STILE_PROGRAMS-gated gate-failsafe code-reader cartd visiond kiosk console caretaker})
+case $BOARD in
+  x86-64)
+    ARCH=amd64 TRIPLET=x86_64-linux-gnu COMPATIBLE=stile-x86-64 LAYOUT=image/layouts/x86-64-efi.toml
+    ALL=(packages kernel programs keys tree root initrd uki esp image pack bundle bom) ;;
+  raspberry-pi)
+    ARCH=arm64 TRIPLET=aarch64-linux-gnu COMPATIBLE=stile-raspberry-pi LAYOUT=image/layouts/raspberry-pi.toml
+    ALL=(packages kernel programs keys tree root initrd boot image pack bundle bom) ;;
+  *) echo "build.sh: no board $BOARD" >&2; exit 2 ;;
+esac
 NAME=$COMPATIBLE${VARIANT#stile}
 CACHE=$TOP/.cache/image/$ARCH
 WORK=$TOP/$OUT/work-$NAME
@@ -51,8 +59,6 @@ TARGET=${CARGO_TARGET_DIR:-$TOP/target}
 SUITES=(trixie trixie-updates trixie-security)
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 SECURITY_MIRROR=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
-# Our programs; each is built where its crate exists.
-PROGRAMS=(${STILE_PROGRAMS:-gated gate-failsafe code-reader cartd visiond kiosk console caretaker})
 # The salt and ids of everything that would otherwise be drawn by chance.
 SALT=$(printf 'stile verity salt' | sha256sum | cut -c1-64)
 UUID=53746c65-0000-4000-8000-766572697479
@@ -70,7 +76,7 @@ same_time() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 
 # --- Debian's packages, downloaded and unpacked, without running any of their scripts -----------------------------
 packages() {
-  local lists=(packages/base.list packages/x86-64.list) wanted sources=() suite
+  local lists=(packages/base.list "packages/$BOARD.list") hooks=() wanted sources=() suite
   wanted=$( (cd "$HERE" && cat "${lists[@]}" && echo "${SUITES[@]}" "$MIRROR") | sha256sum | cut -c1-16)
   if [ -z "$UPDATE" ] && [ "$(cat "$CACHE/packages.stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   for suite in "${SUITES[@]}"; do
@@ -82,15 +88,22 @@ packages() {
   say "downloading Debian packages (${SUITES[0]}, $ARCH)"
   rm -rf "$CACHE/debs" "$CACHE"/base-*
   mkdir -p "$CACHE/debs"
+  if [ "$BOARD" = raspberry-pi ]; then
+    # The kernel, and Raspberry Pi's firmware, which Debian keeps in a section of its own: without what they depend on.
+    sources+=("deb $MIRROR ${SUITES[0]} non-free-firmware")
+    hooks+=(--extract-hook='export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; cd "$1/var/cache/apt/archives" &&
+      apt-get download -q raspi-firmware $(apt-cache depends linux-image-arm64 | sed -n "s/^ *Depends: \(linux-image-[0-9].*\)/\1/p")')
+  fi
   mmdebstrap --quiet --variant=extract --architectures="$ARCH" --mode=unshare --skip=check/empty \
     --include="$(cd "$HERE" && lines "${lists[@]}" | paste -sd,)" \
-    --extract-hook="copy-out /var/cache/apt/archives $CACHE/debs" "${SUITES[0]}" /dev/null "${sources[@]}" \
+    "${hooks[@]}" --extract-hook="copy-out /var/cache/apt/archives $CACHE/debs" "${SUITES[0]}" /dev/null "${sources[@]}" \
     >"$CACHE/packages.log" 2>&1 || die "mmdebstrap failed; see $CACHE/packages.log"
   echo "$wanted" >"$CACHE/packages.stamp"
 }
 
 # --- Debian's kernel, the same package that tests/vm/kernel.sh prepares its simulators for ------------------------
 kernel() {
+  if [ "$BOARD" = raspberry-pi ]; then kernel_arm64; return; fi
   tests/vm/kernel.sh "$TOP/.cache/vm/kernel"
   RELEASE=$(cat .cache/vm/kernel/release)
   KERNEL=$CACHE/kernel-$RELEASE
@@ -105,9 +118,30 @@ kernel() {
   touch "$KERNEL/stamp"
 }
 
+kernel_arm64() {
+  local deb=("$CACHE"/debs/archives/linux-image-*.deb)
+  [ -e "${deb[0]}" ] || die "the step packages has not run"
+  RELEASE=$(dpkg-deb -f "${deb[0]}" Package | sed 's/linux-image-//')
+  KERNEL=$CACHE/kernel-$RELEASE
+  if [ -e "$KERNEL/stamp" ]; then return; fi
+  say "unpacking the kernel $RELEASE"
+  rm -rf "$KERNEL" && mkdir -p "$KERNEL/deb" "$KERNEL/root/lib"
+  cp "${deb[0]}" "$KERNEL/deb/"
+  dpkg-deb -x "${deb[0]}" "$KERNEL/root"
+  [ ! -d "$KERNEL/root/usr/lib/modules" ] || mv "$KERNEL/root/usr/lib/modules" "$KERNEL/root/lib/"
+  depmod -b "$KERNEL/root" "$RELEASE"
+  touch "$KERNEL/stamp"
+}
+
 # --- our own programs ---------------------------------------------------------------------------------------------
 programs() {
   local crates=() program flags=(--profile "$PROFILE")
+  if [ "$BOARD" = raspberry-pi ]; then
+    # They are brought ready made: this machine's Rust has no library for another processor.
+    [ ${#PROGRAMS[@]} -eq 0 ] || [ -d "$WORK/programs" ] || die "put arm64 programs into $WORK/programs, or say STILE_PROGRAMS="
+    cargo build --profile "$PROFILE" -p osimage && mkdir -p "$WORK/programs" && cp "$TARGET/$CARGO_FOLDER/osimage" "$WORK/programs/"
+    return
+  fi
   [ "$PROFILE" = dev ] || flags+=(--locked)
   for program in "${PROGRAMS[@]}"; do
     [ -e "appliance/$program/Cargo.toml" ] || die "there is no appliance/$program"
@@ -149,10 +183,12 @@ tree() {
     for deb in "$CACHE"/debs/archives/*.deb; do
       package=$(dpkg-deb -f "$deb" Package)
       if lines "$HERE/packages/without.list" | grep -qx "$package"; then continue; fi
+      if [[ $package == linux-image-* || $package == raspi-firmware ]]; then continue; fi
       dpkg-deb -x "$deb" "$base.new"
     done
     rm -rf "$base.new/var" "$base.new/boot"
-    cp -a "$base.new/usr/lib/systemd/boot/efi" "$CACHE/efi.new" && rm -rf "$CACHE/efi" && mv "$CACHE/efi.new" "$CACHE/efi"
+    rm -rf "$CACHE/efi"
+    [ ! -d "$base.new/usr/lib/systemd/boot/efi" ] || cp -a "$base.new/usr/lib/systemd/boot/efi" "$CACHE/efi"
     cat "$base.new"/usr/share/ca-certificates/mozilla/*.crt >"$CACHE/ca-certificates.crt"
     python3 "$HERE/tree.py" prune "$base.new" "$HERE/files.rules"
     mkdir -p "$base.new/etc/ssl/certs"
@@ -186,8 +222,10 @@ tree() {
     case $VARIANT:$manifest in stile:*-sim.toml) ;; *) cp "$manifest" "$tree/usr/share/stile/manifests/" ;; esac
   done
   cp models/onnx/* "$tree/usr/share/stile/models/"
-  install -m 644 .cache/onnxruntime/libonnxruntime.so "$tree/usr/lib/stile/libonnxruntime.so"
-  strip --strip-unneeded "$tree/usr/lib/stile/libonnxruntime.so"
+  if [ "$BOARD" = x86-64 ]; then
+    install -m 644 .cache/onnxruntime/libonnxruntime.so "$tree/usr/lib/stile/libonnxruntime.so"
+    strip --strip-unneeded "$tree/usr/lib/stile/libonnxruntime.so"
+  fi
   cp "$KEYS/provision.pub" "$tree/usr/share/stile/keys/"
   cp "$KEYS/rauc-ca.pem" "$tree/etc/rauc/keyring.pem"
 
@@ -206,14 +244,14 @@ VARIANT_ID=$VARIANT
 END
 
   # Modules, with an index of their own.
-  python3 "$HERE/tree.py" modules "$KERNEL/root" "$HERE/modules.list" "$tree"
+  python3 "$HERE/tree.py" modules "$KERNEL/root" "$HERE/modules.$BOARD.list" "$tree"
   if [ "$VARIANT" = stile-sim ]; then sim "$tree"; fi
   depmod -b "$tree" "$RELEASE"
 
   python3 "$HERE/tree.py" users "$tree"
   systemd-hwdb --root "$tree" --usr update
   systemctl --root="$tree" preset-all --preset-mode=enable-only >/dev/null 2>&1
-  ldconfig -r "$tree"
+  if [ "$BOARD" = x86-64 ]; then ldconfig -r "$tree"; fi
   rm -rf "$tree/var/cache" "$tree/etc/systemd/system/"*.wants/systemd-networkd-wait-online.service
   [ -z "$OVERLAY" ] || cp -a "$OVERLAY/." "$tree/"
   find "$tree" -type d -exec chmod 755 {} +
@@ -257,28 +295,32 @@ initrd() {
   rm -rf "$initrd" && mkdir -p "$initrd"/{dev,proc,sys,run,tmp,var,sysroot,etc}
   for link in bin sbin lib lib64; do ln -s usr/$link "$initrd/$link"; done
   python3 "$HERE/tree.py" pick "$WORK/tree" "$HERE/initrd.rules" "$initrd"
-  python3 "$HERE/tree.py" modules "$KERNEL/root" "$HERE/initrd.modules.list" "$initrd"
+  python3 "$HERE/tree.py" modules "$KERNEL/root" "$HERE/initrd.modules.$BOARD.list" "$initrd"
   depmod -b "$initrd" "$RELEASE"
   ln -s usr/lib/systemd/systemd "$initrd/init"
   ln -sf ../usr/lib/os-release "$initrd/etc/initrd-release"
   ln -sf initrd.target "$initrd/usr/lib/systemd/system/default.target"
   : >"$initrd/etc/machine-id"
-  ldconfig -r "$initrd"
+  if [ "$BOARD" = x86-64 ]; then ldconfig -r "$initrd"; fi
   rm -rf "$initrd/var/cache"
   same_time "$initrd"
   (cd "$initrd" && find . -mindepth 1 -print0 | sort -z |
     cpio --quiet --reproducible --null --create --format=newc --owner=0:0) | zstd -q -$LEVEL -T1 -f -o "$WORK/initrd.cpio.zst"
 }
 
+# The hash tree's root pins every byte of the root; a byte that is not as it was panics, and the panic is kept.
+cmdline() {
+  echo -n "root=/dev/mapper/root rootfstype=squashfs ro systemd.verity=yes roothash=$(cat "$WORK/roothash")" \
+    "systemd.verity_root_data=/dev/stile/root systemd.verity_root_hash=/dev/stile/verity" \
+    "systemd.verity_root_options=panic-on-corruption systemd.machine_id=firmware panic=-1" \
+    "systemd.gpt_auto=no quiet loglevel=4 $(lines "$HERE/cmdline.$BOARD" "$HERE/cmdline.$VARIANT" 2>/dev/null | paste -sd' ')"
+}
+
 # --- the unified kernel image: what the firmware starts, signed as one when a key is given ------------------------
 uki() {
   local stub=$CACHE/efi/linuxx64.efi.stub align end section file vma arguments=()
   say "unified kernel image"
-  # The hash tree's root pins every byte of the root; a byte that is not as it was panics, and the panic is kept.
-  echo -n "root=/dev/mapper/root rootfstype=squashfs ro systemd.verity=yes roothash=$(cat "$WORK/roothash")" \
-    "systemd.verity_root_data=/dev/stile/root systemd.verity_root_hash=/dev/stile/verity" \
-    "systemd.verity_root_options=panic-on-corruption systemd.machine_id=firmware panic=-1 rd.emergency=reboot" \
-    "systemd.gpt_auto=no quiet loglevel=4 $(lines "$HERE/cmdline.$VARIANT" 2>/dev/null | paste -sd' ')" >"$WORK/cmdline"
+  cmdline >"$WORK/cmdline"
   echo -n "$RELEASE" >"$WORK/uname"
   cp "$KERNEL/root/boot/vmlinuz-$RELEASE" "$WORK/vmlinuz"
   align=$(objdump -p "$stub" | sed -n 's/^SectionAlignment\s*//p')
@@ -317,12 +359,43 @@ esp() {
   mcopy -s -m -i "$esp" "$folder"/* ::
 }
 
+# --- a Raspberry Pi's boot partition, and the one that chooses it --------------------------------------------------
+boot() {
+  local folder=$WORK/boot firmware=$WORK/firmware select=$WORK/select
+  say "boot partitions"
+  rm -rf "$folder" "$firmware" "$select" && mkdir -p "$folder/overlays" "$firmware" "$select"
+  dpkg-deb -x "$CACHE"/debs/archives/raspi-firmware_*.deb "$firmware"
+  cp "$firmware"/usr/lib/raspi-firmware/{bootcode.bin,start4.elf,fixup4.dat} "$folder/"
+  cp "$KERNEL"/root/usr/lib/linux-image-*/broadcom/bcm271[12]-rpi-*.dtb "$folder/"
+  cp "$KERNEL/root/boot/vmlinuz-$RELEASE" "$WORK/vmlinuz"
+  # The firmware unpacks nothing bigger than it expects; the kernel is put there unpacked.
+  gzip -dc "$WORK/vmlinuz" >"$folder/kernel.img" 2>/dev/null || cp "$WORK/vmlinuz" "$folder/kernel.img"
+  cp "$WORK/initrd.cpio.zst" "$folder/initrd.img"
+  { cmdline; echo; } >"$folder/cmdline.txt"
+  cp "$HERE/config.txt" "$folder/config.txt"
+  # Partitions 3 and 4 of the layout; the caretaker writes this file anew, in the same words.
+  printf '[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=4\n' >"$select/autoboot.txt"
+  cp "$firmware/usr/lib/raspi-firmware/bootcode.bin" "$select/"
+  same_time "$folder"; same_time "$select"
+  rm -f "$WORK/boot.img" "$WORK/select.img"
+  truncate -s 128M "$WORK/boot.img"
+  truncate -s 16M "$WORK/select.img"
+  mkfs.vfat -F 32 -n BOOT -i 53544C42 --invariant "$WORK/boot.img" >/dev/null
+  mkfs.vfat -F 16 -n SELECT -i 53544C53 --invariant "$WORK/select.img" >/dev/null
+  mcopy -s -m -i "$WORK/boot.img" "$folder"/* ::
+  mcopy -s -m -i "$WORK/select.img" "$select"/* ::
+}
+
 # --- the disk image -----------------------------------------------------------------------------------------------
 image() {
+  local contents
   say "disk image $IMAGE.img"
-  "$WORK/programs/osimage" assemble --layout "$LAYOUT" --output "$IMAGE.img" \
-    --content esp="$WORK/esp.img" --content kernel-a="$WORK/uki.efi" \
-    --content root-a="$WORK/root.squashfs" --content verity-a="$WORK/root.verity"
+  case $BOARD in
+    x86-64) contents=(esp="$WORK/esp.img" kernel-a="$WORK/uki.efi") ;;
+    raspberry-pi) contents=(select="$WORK/select.img" boot-a="$WORK/boot.img") ;;
+  esac
+  contents+=(root-a="$WORK/root.squashfs" verity-a="$WORK/root.verity")
+  "$WORK/programs/osimage" assemble --layout "$LAYOUT" --output "$IMAGE.img" "${contents[@]/#/--content=}"
 }
 
 # --- what is given away: packed image, signature, update bundle, bill of materials ---------------------------------
@@ -335,12 +408,12 @@ pack() {
 }
 
 bundle() {
-  local rauc=$WORK/tree folder=$WORK/bundle
+  local rauc=$TOP/$OUT/work-stile-x86-64${VARIANT#stile}/tree folder=$WORK/bundle
   say "update bundle"
   rm -rf "$folder" "$IMAGE.raucb" && mkdir -p "$folder"
   ln "$WORK/root.squashfs" "$folder/root.img"
   ln "$WORK/root.verity" "$folder/verity.img"
-  ln "$WORK/uki.efi" "$folder/kernel.img"
+  if [ "$BOARD" = x86-64 ]; then ln "$WORK/uki.efi" "$folder/kernel.img"; else ln "$WORK/boot.img" "$folder/kernel.img"; fi
   cat >"$folder/manifest.raucm" <<END
 [update]
 compatible=$COMPATIBLE
@@ -359,8 +432,8 @@ filename=verity.img
 [image.kernel]
 filename=kernel.img
 END
-  # RAUC as the image has it, with its own libraries.
-  "$rauc/lib64/ld-linux-x86-64.so.2" --library-path "$rauc/usr/lib/$TRIPLET" "$rauc/usr/bin/rauc" bundle \
+  # RAUC as the PC's image has it, with its own libraries.
+  "$rauc/lib64/ld-linux-x86-64.so.2" --library-path "$rauc/usr/lib/x86_64-linux-gnu" "$rauc/usr/bin/rauc" bundle \
     --cert "$KEYS/rauc.cert.pem" --key "$KEYS/rauc.key.pem" --keyring "$KEYS/rauc-ca.pem" "$folder" "$IMAGE.raucb" \
     >"$WORK/bundle.log" 2>&1 || die "rauc failed; see $WORK/bundle.log"
 }
@@ -369,7 +442,8 @@ bom() {
   say "bill of materials and licences"
   # The boot manager and the kernel lie outside of the root tree.
   rm -rf "$WORK/boot-files" && mkdir -p "$WORK/boot-files/usr/lib/systemd/boot" "$WORK/boot-files/boot"
-  cp -r "$CACHE/efi" "$WORK/boot-files/usr/lib/systemd/boot/"
+  [ ! -d "$CACHE/efi" ] || cp -r "$CACHE/efi" "$WORK/boot-files/usr/lib/systemd/boot/"
+  [ ! -d "$WORK/firmware" ] || cp -r "$WORK/firmware/usr" "$WORK/boot-files/"
   cp "$WORK/vmlinuz" "$WORK/boot-files/boot/vmlinuz-$RELEASE"
   ARCH=$ARCH python3 "$HERE/bom.py" "$WORK" "$TOP/$OUT" "$NAME" "$VERSION" "${PROGRAMS[@]}"
 }
@@ -378,7 +452,7 @@ for step in "${STEPS[@]:-}"; do
   [ -z "$step" ] || declare -F "$step" >/dev/null || die "no step $step"
 done
 mkdir -p "$WORK" "$CACHE"
-ALL=(packages kernel programs keys tree root initrd uki esp image pack bundle bom)
+python3 "$HERE/tests.py" 2>"$WORK/tests.log" || { cat "$WORK/tests.log" >&2; die "the scripts' own tests fail"; }
 for step in "${ALL[@]}"; do
   # The kernel's step names its folder for the others.
   if [ ${#STEPS[@]} -eq 0 ] || [ "$step" = kernel ] || [[ " ${STEPS[*]} " == *" $step "* ]]; then

@@ -45,9 +45,10 @@ def decide(rules, path):
     return None
 
 
-def warn_idle(rules, path):
-    for keep, _, line, count in rules:
-        if keep and not count:
+def warn_idle(rules, path, elsewhere=()):
+    """A rule that keeps nothing is likely a mistake, unless what it means is in `elsewhere`."""
+    for keep, pattern, line, count in rules:
+        if keep and not count and not any(pattern.match(path) for path in elsewhere):
             print(f"{path}: nothing matches {line!r}", file=sys.stderr)
 
 
@@ -219,7 +220,7 @@ def modules(kernel, list_path, out):
             soft[words[1].replace("-", "_")] = [word.replace("-", "_") for word in words[2:] if ":" not in word]
     rules = read_rules(list_path)
     todo = [path for path in needs if decide(rules, path)]
-    warn_idle(rules, list_path)
+    warn_idle(rules, list_path, Path(folder, "modules.builtin").read_text().splitlines())
     done = set()
     while todo:
         path = todo.pop()
