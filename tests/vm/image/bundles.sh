@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes the bundles that the steps of vm-image install: a next version, and versions that are wrong in one way each.
 #
-#   bundles.sh [OUT]     OUT (default out/vm-image/bundles)/{next,unhealthy,hangs,other-board,stranger}.raucb
+#   [KEYS=…] [IMAGE=out/image] bundles.sh [OUT]     OUT (default out/vm-image/bundles)/{next,unhealthy,hangs,other-board,stranger}.raucb
 #
 # Each is a full build of the root tree with an overlay (image/reference/build.sh); programs are not built anew.
 set -euo pipefail
@@ -9,36 +9,43 @@ HERE=$(dirname "$(realpath "$0")")
 cd "$HERE/../../.."
 OUT=$(realpath -m "${1:-out/vm-image/bundles}")
 KEYS=${KEYS:-out/keys}
-TARGET=${CARGO_TARGET_DIR:-target}
+IMAGE=${IMAGE:-out/image}
 mkdir -p "$OUT"
-overlays=$(mktemp -d)
+# Beside the builds, so that files can be linked.
+overlays=$(mktemp -d "$OUT/overlays.XXXXXX")
 trap 'rm -rf "$overlays"' EXIT
 
-# build NAME VERSION: a build with $overlays/NAME laid over the tree.
+# build NAME VERSION [STEP...]: a build with $overlays/NAME laid over the tree; its bundle becomes NAME.raucb. The
+# programs are those of the tested image.
 build() {
-  mkdir -p "$overlays/$1"
-  image/reference/build.sh --variant stile-sim --profile dev --keys "$KEYS" --version "$2" --out "out/image-$1" \
-    --overlay "$overlays/$1" tree root initrd uki >"$OUT/$1.log" 2>&1 ||
-    { tail -20 "$OUT/$1.log" >&2; echo "bundles.sh: $1 cannot be built; see $OUT/$1.log" >&2; exit 1; }
+  local name=$1 version=$2 work=out/image-$1/work-stile-x86-64-sim
+  mkdir -p "$overlays/$name" "$work"
+  rm -rf "$work/programs" && cp -al "$IMAGE/work-stile-x86-64-sim/programs" "$work/programs"
+  image/reference/build.sh --variant stile-sim --profile dev --keys "$KEYS" --version "$version" --out "out/image-$name" \
+    --overlay "$overlays/$name" tree root initrd uki bundle >"$OUT/$name.log" 2>&1 ||
+    { tail -20 "$OUT/$name.log" >&2; echo "bundles.sh: $name cannot be built; see $OUT/$name.log" >&2; exit 1; }
+  mv "out/image-$name/stile-x86-64-sim.raucb" "$OUT/$name.raucb"
 }
 
-# bundle NAME WORK [ARGUMENT...]
-bundle() {
-  local name=$1 work=$2
-  shift 2
-  rm -f "$OUT/$name.raucb"
-  "$TARGET/debug/osimage" bundle --keys "$KEYS" --compatible stile-x86-64 --version "$name" "$@" \
-    --root "$work/root.squashfs" --verity "$work/root.verity" --kernel "$work/uki.efi" --output "$OUT/$name.raucb"
+# rebundle NAME KEYS COMPATIBLE: the content of the next version, signed by these keys and for this board.
+rebundle() {
+  local work=out/image-next/work-stile-x86-64-sim
+  local tree=$work/tree folder=$overlays/$1-bundle
+  rm -f "$OUT/$1.raucb"
+  cp -al "$work/bundle" "$folder"
+  rm "$folder/manifest.raucm"
+  sed "s/^compatible=.*/compatible=$3/" "$work/bundle/manifest.raucm" >"$folder/manifest.raucm"
+  "$tree/lib64/ld-linux-x86-64.so.2" --library-path "$tree/usr/lib/x86_64-linux-gnu" "$tree/usr/bin/rauc" bundle \
+    --cert "$2/rauc.cert.pem" --key "$2/rauc.key.pem" --keyring "$2/rauc-ca.pem" "$folder" "$OUT/$1.raucb" \
+    >"$OUT/$1.log" 2>&1 || { tail "$OUT/$1.log" >&2; exit 1; }
 }
 
 build next 2
-bundle next out/image-next/work-stile-x86-64-sim
 
 # A gate that ends at once: the health gate must see it.
 mkdir -p "$overlays/unhealthy/usr/bin"
 cp /bin/false "$overlays/unhealthy/usr/bin/gated"
 build unhealthy 3
-bundle unhealthy out/image-unhealthy/work-stile-x86-64-sim
 
 # A box that stops in the middle of its start: one program takes every processor at real-time priority.
 mkdir -p "$overlays/hangs/usr/lib/systemd/system/sysinit.target.wants"
@@ -52,11 +59,8 @@ CPUSchedulingPriority=99
 END
 ln -s ../hang.service "$overlays/hangs/usr/lib/systemd/system/sysinit.target.wants/hang.service"
 build hangs 4
-bundle hangs out/image-hangs/work-stile-x86-64-sim
 
-bundle other-board out/image-next/work-stile-x86-64-sim --compatible stile-raspberry-pi
-stranger=$(mktemp -d)
-"$TARGET/debug/osimage" keys "$stranger/keys" >/dev/null
-KEYS=$stranger/keys bundle stranger out/image-next/work-stile-x86-64-sim
-rm -rf "$stranger"
-ls -l "$OUT"
+rebundle other-board "$KEYS" stile-raspberry-pi
+"$IMAGE/work-stile-x86-64-sim/programs/osimage" keys "$overlays/stranger" --name "A stranger" >/dev/null
+rebundle stranger "$overlays/stranger" stile-x86-64
+ls -l "$OUT"/*.raucb

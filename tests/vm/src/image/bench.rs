@@ -14,6 +14,7 @@ use vm::player::{Command as Ask, Shown};
 use vm::shop;
 
 use crate::machine::{Machine, Setup, Time, Up};
+use crate::tool;
 
 /// From power to the player, software emulation on two busy cores.
 pub const BOOT_MAX: Duration = Duration::from_secs(420);
@@ -260,7 +261,7 @@ pub fn stick(to: &Path, files: &[(&str, &Path)]) -> Result<()> {
         ensure!(output.status.success(), "{:?} failed: {}", command.get_program(), said.trim());
         Ok(())
     };
-    run(Command::new("mkfs.vfat").args(["-F", "32"]).arg(to))?;
+    run(tool("mkfs.vfat").args(["-F", "32"]).arg(to))?;
     for (name, path) in files {
         run(Command::new("mcopy").arg("-i").arg(to).arg(path).arg(format!("::{name}")))?;
     }

@@ -1,7 +1,6 @@
 //! The judge judged: small made-up disks and recordings, sound ones and such as must be found.
 
 use std::io::Write as _;
-use std::process::Command;
 
 use fatfs::{FormatVolumeOptions, FsOptions};
 use osimage::SECTOR;
@@ -174,7 +173,7 @@ fn put(root: &Dir<'_, '_>, path: &str, data: &[u8]) {
 
 fn file_system(folder: &Path, name: &str, size: &str, content: Option<&Path>) -> Vec<u8> {
     let image = folder.join(name);
-    let mut command = Command::new("mke2fs");
+    let mut command = crate::tool("mke2fs");
     command.args(["-q", "-t", "ext4", "-F"]);
     if let Some(content) = content {
         command.arg("-d").arg(content);

@@ -13,6 +13,7 @@ use osimage::slots::{Slot, entry};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::replay::{Disk, View};
+use crate::tool;
 
 /// Largest kernel and entry files, and most files of a folder, that are read.
 const KERNEL_MAX: u64 = 256 << 20;
@@ -294,7 +295,7 @@ impl Checker {
             let _ = std::fs::remove_file(&to);
             if ending != "-shm" {
                 let request = format!("dump {}/ledger.db{ending} {}", self.ledger, to.display());
-                run(Command::new("debugfs").args(["-R", &request]).arg(file_system))?;
+                run(tool("debugfs").args(["-R", &request]).arg(file_system))?;
             }
         }
         if !copy.exists() {
@@ -337,11 +338,11 @@ fn has_file_system(disk: &Disk, partition: &str) -> bool {
 
 /// Mends a file system as the box does when it starts (its journal first), then checks it whole: what is wrong.
 fn file_system(copy: &Path) -> Result<Option<String>> {
-    let (mended, said) = status(Command::new("e2fsck").args(["-p"]).arg(copy))?;
+    let (mended, said) = status(tool("e2fsck").args(["-p"]).arg(copy))?;
     if mended > 1 {
         return Ok(Some(format!("e2fsck -p gives up ({mended}): {}", said.trim())));
     }
-    let (sound, said) = status(Command::new("e2fsck").args(["-fn"]).arg(copy))?;
+    let (sound, said) = status(tool("e2fsck").args(["-fn"]).arg(copy))?;
     Ok((sound != 0).then(|| format!("not sound after its journal ({sound}): {}", said.trim())))
 }
 

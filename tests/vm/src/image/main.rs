@@ -180,7 +180,8 @@ fn run(arguments: Arguments) -> Result<bool> {
             for (what, count) in &outcome.boots {
                 say(&format!("   boots {what}: {count}"));
             }
-            let defect = defect.map_or_else(String::new, |_| " --defect …".to_owned());
+            let defect = defect.and_then(|defect| clap::ValueEnum::to_possible_value(&defect));
+            let defect = defect.map_or_else(String::new, |value| format!(" --defect {}", value.get_name()));
             for failed in &outcome.failed {
                 say(&format!("   {failed}"));
                 let point = failed.split(": ").next().unwrap_or_default();
@@ -266,6 +267,14 @@ fn play(bench: &Bench, port: u16, display: Option<String>) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// A program of the system, also where it lies only for administrators.
+pub fn tool(name: &str) -> std::process::Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = std::process::Command::new(name);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
 }
 
 /// A line for people.
