@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::boot::{self, Boot};
 use crate::gpt::{Copy, GptError, Table};
 use crate::layout::Kind;
 use crate::{CHUNK, hex};
@@ -23,6 +24,23 @@ pub struct Inspection {
     pub backup_damage: Option<String>,
     /// The partitions.
     pub partitions: Vec<Row>,
+    /// What boots, and what is in each slot.
+    pub boot: Boot,
+    /// Whether the root file systems are the ones that their kernels expect.
+    pub roots: Vec<Root>,
+}
+
+/// The root file system of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Root {
+    /// `a` or `b`.
+    pub slot: char,
+    /// The root hash that the slot's kernel is given.
+    pub root_hash: String,
+    /// Bytes whose hashes match; none when they do not.
+    pub good: Option<u64>,
+    /// What is wrong.
+    pub damage: Option<String>,
 }
 
 /// One partition of an image.
@@ -97,7 +115,18 @@ pub fn inspect(image: &mut (impl Read + Seek)) -> Result<Inspection, InspectErro
         });
     }
     let size = table.sectors * crate::SECTOR;
-    Ok(Inspection { size, disk: table.disk.to_string(), primary_damage, backup_damage, partitions })
+    let boot = boot::read(image);
+    let mut roots = Vec::new();
+    for view in &boot.slots {
+        let Some(root_hash) = view.root_hash.clone() else { continue };
+        let (good, damage) = match boot::check_root(image, &table, view) {
+            Ok(good) => (good, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        roots.push(Root { slot: view.slot, root_hash, good, damage });
+    }
+    let disk = table.disk.to_string();
+    Ok(Inspection { size, disk, primary_damage, backup_damage, partitions, boot, roots })
 }
 
 /// A table for people.
@@ -114,6 +143,14 @@ impl fmt::Display for Inspection {
                 "{:>3}  {:<12} {:<18} {:>12} {:>12}  {}",
                 row.number, row.name, row.kind, row.start, row.length, row.sha256
             )?;
+        }
+        self.boot.fmt(f)?;
+        for Root { slot, root_hash, good, damage } in &self.roots {
+            match (good, damage) {
+                (_, Some(damage)) => writeln!(f, "root {slot}  DAMAGED: {damage}; root hash {root_hash}")?,
+                (Some(bytes), None) => writeln!(f, "root {slot}  {bytes} bytes match root hash {root_hash}")?,
+                (None, None) => writeln!(f, "root {slot}  no partition for root hash {root_hash}")?,
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod bmap;
+pub mod boot;
 pub mod device;
 pub mod flash;
 pub mod gpt;
@@ -13,6 +14,7 @@ pub mod key;
 pub mod key_folder;
 pub mod layout;
 pub mod medium;
+pub mod part;
 pub mod plan;
 pub mod program;
 pub mod provision;
@@ -20,6 +22,7 @@ pub mod release;
 pub mod slots;
 pub mod source;
 pub mod unit;
+pub mod verity;
 
 /// Bytes of a sector: what all boards here start from.
 pub const SECTOR: u64 = 512;

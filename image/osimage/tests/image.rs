@@ -9,9 +9,9 @@ use std::path::Path;
 use osimage::bmap::{Bmap, BmapError};
 use osimage::gpt::{Copy, Table};
 use osimage::inspect::inspect;
-use osimage::layout::Layout;
+use osimage::layout::{Attribute, Layout};
 use osimage::plan::{Plan, PlanError, plan};
-use osimage::{ALIGNMENT, assemble};
+use osimage::{ALIGNMENT, SECTOR, assemble, provision};
 
 /// A small deterministic generator (SplitMix64), so that a failure repeats.
 struct Seed(u64);
@@ -230,7 +230,7 @@ fn a_malformed_layout_names_file_and_key() {
 fn the_layouts_of_the_repository_can_be_planned() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../layouts");
     let required = [
-        ("x86-64-efi.toml", u64s(&[("esp", 1), ("root-a", 1), ("verity-a", 1)])),
+        ("x86-64-efi.toml", u64s(&[("esp", 1), ("kernel-a", 1), ("root-a", 1), ("verity-a", 1)])),
         ("raspberry-pi.toml", u64s(&[("select", 1), ("boot-a", 1), ("root-a", 1), ("verity-a", 1)])),
     ];
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), required.len());
@@ -238,7 +238,18 @@ fn the_layouts_of_the_repository_can_be_planned() {
         let layout = Layout::load(&folder.join(file)).unwrap();
         assert_eq!(format!("{}.toml", layout.name), file);
         let plan = plan(&layout, &contents).unwrap();
-        assert_eq!(plan.table.partitions.last().unwrap().name, "state", "{file}: state grows, so it is last");
+        let partitions = &plan.table.partitions;
+        let state = partitions.last().unwrap();
+        assert_eq!(state.name, "state", "{file}: state grows, so it is last");
+        assert_ne!(state.attributes & Attribute::GrowFileSystem.bit(), 0, "{file}");
+        let length = |name: &str| partitions.iter().find(|p| p.name == name).map(|p| p.len());
+        assert_eq!(length(provision::PARTITION), Some(provision::LENGTH_MAX as u64), "{file}");
+        for pair in ["kernel", "boot", "root", "verity"] {
+            let lengths = ["a", "b"].map(|slot| length(&format!("{pair}-{slot}")));
+            assert_eq!(lengths[0], lengths[1], "{file}: slots of {pair} have one length");
+        }
+        let larger = plan.table.on_disk_of(64 << 30);
+        assert_eq!(larger.partitions.last().unwrap().last, ((64 << 30) - ALIGNMENT) / SECTOR - 1, "{file}");
     }
 }
 

@@ -11,7 +11,7 @@ use osimage::key::SecretKey;
 use osimage::layout::Layout;
 use osimage::plan::{Plan, plan};
 use osimage::source::Source;
-use osimage::{assemble, inspect, release};
+use osimage::{assemble, boot, inspect, release};
 
 use super::{EXIT_IMAGE, Image, Inputs, beside, complain, open, print, write_whole};
 
@@ -59,14 +59,23 @@ fn write_image(plan: &Plan, files: &mut BTreeMap<String, File>, part: &Path, out
     print(&format!("{}: {} bytes, {} mapped\n", output.display(), plan.size, bmap.mapped()))
 }
 
-pub fn inspect(path: &Path, json: bool) -> Result<()> {
+pub fn inspect(path: &Path, json: bool) -> Result<ExitCode> {
     let inspection =
         inspect::inspect(&mut open(path)?).with_context(|| format!("inspect {}", path.display()))?;
     if json {
-        print(&format!("{}\n", serde_json::to_string(&inspection)?))
+        print(&format!("{}\n", serde_json::to_string(&inspection)?))?;
     } else {
-        print(&inspection.to_string())
+        print(&inspection.to_string())?;
     }
+    let tables = [&inspection.primary_damage, &inspection.backup_damage];
+    let damages = tables.into_iter().chain(inspection.roots.iter().map(|root| &root.damage));
+    let damaged = damages.flatten().next().is_some();
+    Ok(if damaged { ExitCode::from(EXIT_IMAGE) } else { ExitCode::SUCCESS })
+}
+
+pub fn slots(path: &Path, json: bool) -> Result<()> {
+    let boot = boot::read(&mut open(path)?);
+    if json { print(&format!("{}\n", serde_json::to_string(&boot)?)) } else { print(&boot.to_string()) }
 }
 
 pub fn sign(path: &Path, key: &Path, bmap: Option<std::path::PathBuf>) -> Result<()> {

@@ -53,8 +53,19 @@ enum Command {
         #[arg(long, short)]
         output: PathBuf,
     },
-    /// Print the partition table of an image or disk, and the hash of each partition.
+    /// Print what is in an image or on a disk, and check it: partitions, hashes, slots, versions, roots.
+    ///
+    /// The root file system of each slot is checked against the root hash that its kernel is given (dm-verity).
+    /// Exit status 4 when one of them, or a partition table, is damaged.
     Inspect {
+        /// An image that is not packed, or a disk.
+        image: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print which slot a disk would boot, and generation, tries left and version of each.
+    Slots {
         /// An image that is not packed, or a disk.
         image: PathBuf,
         /// Print JSON.
@@ -141,7 +152,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Plan(inputs) => image::print_plan(&inputs)?,
         Command::Assemble { inputs, output } => image::assemble(&inputs, &output)?,
-        Command::Inspect { image, json } => image::inspect(&image, json)?,
+        Command::Inspect { image, json } => return image::inspect(&image, json),
+        Command::Slots { image, json } => image::slots(&image, json)?,
         Command::Sign { image, key, bmap } => image::sign(&image, &key, bmap)?,
         Command::Verify { image, bmap, key } => return image::verify(&image, bmap, key.as_deref()),
         Command::Flash(flash) => return flash.run(),
