@@ -68,6 +68,13 @@ export SOURCE_DATE_EPOCH
 CRATES_VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 VERSION=${VERSION:-$CRATES_VERSION.$(git rev-list --count HEAD)}
 
+# Two builds at once share downloads and what is unpacked of them: one of them waits.
+locked() {
+  exec 9>"$CACHE/lock"
+  flock 9
+  "$@"
+  exec 9>&-
+}
 say() { echo "image: $*"; }
 die() { echo "image: $*" >&2; exit 1; }
 lines() { sed 's/#.*//; /^ *$/d' "$@"; }
@@ -171,35 +178,38 @@ keys() {
 }
 
 # --- the root tree ------------------------------------------------------------------------------------------------
-tree() {
-  local base package deb program rules manifest
+# Debian's part, kept from build to build as long as packages and rules are the same: $BASE.
+base() {
+  local package deb rules
   rules=$( (cat "$HERE"/files.rules "$HERE"/tree.py "$HERE"/packages/without.list "$CACHE/packages.stamp" && ls "$CACHE/debs/archives") | sha256sum | cut -c1-16)
-  base=$CACHE/base-$rules
-  if [ ! -e "$base/etc" ]; then
-    say "unpacking packages"
-    rm -rf "$CACHE"/base-*
-    mkdir -p "$base.new"
-    : >"$CACHE/packages.tsv.new"
-    for deb in "$CACHE"/debs/archives/*.deb; do
-      package=$(dpkg-deb -f "$deb" Package)
-      if lines "$HERE/packages/without.list" | grep -qx "$package"; then continue; fi
-      if [[ $package == linux-image-* || $package == raspi-firmware ]]; then continue; fi
-      dpkg-deb -x "$deb" "$base.new"
-    done
-    rm -rf "$base.new/var" "$base.new/boot"
-    rm -rf "$CACHE/efi"
-    [ ! -d "$base.new/usr/lib/systemd/boot/efi" ] || cp -a "$base.new/usr/lib/systemd/boot/efi" "$CACHE/efi"
-    cat "$base.new"/usr/share/ca-certificates/mozilla/*.crt >"$CACHE/ca-certificates.crt"
-    python3 "$HERE/tree.py" prune "$base.new" "$HERE/files.rules"
-    mkdir -p "$base.new/etc/ssl/certs"
-    mv "$CACHE/ca-certificates.crt" "$base.new/etc/ssl/certs/ca-certificates.crt"
-    rm -rf "$base.new/usr/share/ca-certificates"
-    mv "$base.new" "$base"
-  fi
+  BASE=$CACHE/base-$rules
+  if [ -e "$BASE/etc" ]; then return; fi
+  say "unpacking packages"
+  rm -rf "$CACHE"/base-*
+  mkdir -p "$BASE.new"
+  for deb in "$CACHE"/debs/archives/*.deb; do
+    package=$(dpkg-deb -f "$deb" Package)
+    if lines "$HERE/packages/without.list" | grep -qx "$package"; then continue; fi
+    if [[ $package == linux-image-* || $package == raspi-firmware ]]; then continue; fi
+    dpkg-deb -x "$deb" "$BASE.new"
+  done
+  rm -rf "$BASE.new/var" "$BASE.new/boot"
+  rm -rf "$CACHE/efi"
+  [ ! -d "$BASE.new/usr/lib/systemd/boot/efi" ] || cp -a "$BASE.new/usr/lib/systemd/boot/efi" "$CACHE/efi"
+  cat "$BASE.new"/usr/share/ca-certificates/mozilla/*.crt >"$CACHE/ca-certificates.crt"
+  python3 "$HERE/tree.py" prune "$BASE.new" "$HERE/files.rules"
+  mkdir -p "$BASE.new/etc/ssl/certs"
+  mv "$CACHE/ca-certificates.crt" "$BASE.new/etc/ssl/certs/ca-certificates.crt"
+  rm -rf "$BASE.new/usr/share/ca-certificates"
+  mv "$BASE.new" "$BASE"
+}
 
+tree() {
+  local program manifest
+  locked base
   say "root tree"
   rm -rf "$WORK/tree" && mkdir -p "$WORK"
-  cp -a "$base" "$WORK/tree"
+  cp -a "$BASE" "$WORK/tree"
   ls -d "$CACHE"/debs/archives/*.deb "$KERNEL"/deb/*.deb >"$WORK/debs"
   local tree=$WORK/tree
   (cd "$tree" && mkdir -p dev proc sys run tmp var mnt root usr/lib/stile usr/share/stile/models usr/share/stile/keys etc/rauc)
@@ -213,10 +223,11 @@ tree() {
   # Units, configuration, users: the services' own (also for the production image), then this image's.
   cp appliance/systemd/*.service "$tree/usr/lib/systemd/system/"
   cp -a appliance/systemd/root/. "$HERE/root/." "$tree/"
-  if [ -d "$HERE/boot" ]; then
-    cp "$HERE"/boot/*.rules "$tree/usr/lib/udev/rules.d/"
-    cp "$HERE/boot/system.conf" "$tree/etc/rauc/system.conf"
-  fi
+  cp "$HERE"/boot/*.rules "$tree/usr/lib/udev/rules.d/"
+  case $BOARD in
+    x86-64) cp "$HERE/boot/system.conf" "$tree/etc/rauc/system.conf" ;;
+    raspberry-pi) cp "$HERE/boot/system.raspberry-pi.conf" "$tree/etc/rauc/system.conf" ;;
+  esac
   mkdir -p "$tree/usr/share/stile/manifests"
   for manifest in appliance/manifests/*.toml; do
     case $VARIANT:$manifest in stile:*-sim.toml) ;; *) cp "$manifest" "$tree/usr/share/stile/manifests/" ;; esac
@@ -402,7 +413,6 @@ image() {
 pack() {
   say "packing"
   zstd -q -f -$LEVEL -T0 "$IMAGE.img" -o "$IMAGE.img.zst"
-  cp "$IMAGE.img.bmap" "$WORK/image.bmap"
   "$WORK/programs/osimage" sign "$IMAGE.img" --key "$KEYS/release.key"
   ls -l "$IMAGE".img* | awk '{print "image: " $5 " bytes  " $9}'
 }
@@ -413,7 +423,9 @@ bundle() {
   rm -rf "$folder" "$IMAGE.raucb" && mkdir -p "$folder"
   ln "$WORK/root.squashfs" "$folder/root.img"
   ln "$WORK/root.verity" "$folder/verity.img"
-  if [ "$BOARD" = x86-64 ]; then ln "$WORK/uki.efi" "$folder/kernel.img"; else ln "$WORK/boot.img" "$folder/kernel.img"; fi
+  local third=kernel file=$WORK/uki.efi
+  if [ "$BOARD" = raspberry-pi ]; then third=boot file=$WORK/boot.img; fi
+  ln "$file" "$folder/$third.img"
   cat >"$folder/manifest.raucm" <<END
 [update]
 compatible=$COMPATIBLE
@@ -429,8 +441,8 @@ adaptive=block-hash-index
 [image.verity]
 filename=verity.img
 
-[image.kernel]
-filename=kernel.img
+[image.$third]
+filename=$third.img
 END
   # RAUC as the PC's image has it, with its own libraries.
   "$rauc/lib64/ld-linux-x86-64.so.2" --library-path "$rauc/usr/lib/x86_64-linux-gnu" "$rauc/usr/bin/rauc" bundle \
@@ -448,16 +460,22 @@ bom() {
   ARCH=$ARCH python3 "$HERE/bom.py" "$WORK" "$TOP/$OUT" "$NAME" "$VERSION" "${PROGRAMS[@]}"
 }
 
-for step in "${STEPS[@]:-}"; do
-  [ -z "$step" ] || declare -F "$step" >/dev/null || die "no step $step"
-done
-mkdir -p "$WORK" "$CACHE"
-python3 "$HERE/tests.py" 2>"$WORK/tests.log" || { cat "$WORK/tests.log" >&2; die "the scripts' own tests fail"; }
-for step in "${ALL[@]}"; do
-  # The kernel's step names its folder for the others.
-  if [ ${#STEPS[@]} -eq 0 ] || [ "$step" = kernel ] || [[ " ${STEPS[*]} " == *" $step "* ]]; then
-    started=$SECONDS
-    $step
-    echo "image: $step: $((SECONDS - started)) s"
-  fi
-done
+main() {
+  for step in "${STEPS[@]:-}"; do
+    [ -z "$step" ] || declare -F "$step" >/dev/null || die "no step $step"
+  done
+  mkdir -p "$WORK" "$CACHE"
+  python3 "$HERE/tests.py" 2>"$WORK/tests.log" || { cat "$WORK/tests.log" >&2; die "the scripts' own tests fail"; }
+  for step in "${ALL[@]}"; do
+    # The kernel's step names its folder for the others.
+    if [ ${#STEPS[@]} -eq 0 ] || [ "$step" = kernel ] || [[ " ${STEPS[*]} " == *" $step "* ]]; then
+      started=$SECONDS
+      case $step in packages | kernel) locked $step ;; *) $step ;; esac
+      echo "image: $step: $((SECONDS - started)) s"
+    fi
+  done
+}
+
+# In one function, so that a build goes on unharmed while somebody edits this file.
+main
+exit

@@ -1,0 +1,21 @@
+#!/bin/bash
+# Builds an image twice from the same inputs and compares every file that ships: same inputs, same bytes.
+#
+#   twice.sh [options of build.sh]
+#
+# Downloads and programs are taken from the cache and from cargo; trees, file systems and disk image are made anew.
+set -euo pipefail
+HERE=$(dirname "$(realpath "$0")")
+cd "$HERE/../.."
+for number in 1 2; do
+  rm -rf out/twice-$number
+  "$HERE/build.sh" "$@" --out out/twice-$number
+  # A second build must not gain from being in the same second, hour of the day or folder.
+  sleep 2
+done
+status=0
+for file in out/twice-1/*.img out/twice-1/*.bmap out/twice-1/*.json out/twice-1/*.tsv out/twice-1/work-*/{root.squashfs,root.verity,uki.efi,esp.img}; do
+  [ -e "$file" ] || continue
+  if cmp -s "$file" "${file/twice-1/twice-2}"; then echo "same: $file"; else echo "differs: $file"; status=1; fi
+done
+exit $status
