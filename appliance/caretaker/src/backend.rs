@@ -21,6 +21,9 @@ const CHUNK: usize = 1 << 20;
 /// No entry of a boot loader is longer, bytes.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
 
+/// Here while a restart would start another slot.
+pub const PENDING: &str = "/run/caretaker/pending";
+
 /// The board's way to choose, its file system mounted. One at a time: a lock is held.
 #[derive(Debug)]
 pub struct Boot {
@@ -322,6 +325,15 @@ fn equal(a: &Path, b: &Path, length: u64) -> io::Result<bool> {
     }
 }
 
+/// Tells `watch` that the next restart starts another slot.
+fn note_pending(place: &Place, primary: Slot) -> Result<()> {
+    let path = place.at(PENDING);
+    if primary == running(place)?.slot {
+        return Ok(files::remove(&path)?);
+    }
+    Ok(files::replace(&path, primary.name().as_bytes(), 0o644)?)
+}
+
 /// What RAUC asks of its custom boot loader: `get-primary`, `set-primary SLOT`, `get-state SLOT`,
 /// `set-state SLOT good|bad`, `get-current`. Returns what is to be printed.
 ///
@@ -336,7 +348,11 @@ pub fn called_by_rauc(place: &Place, arguments: &[String]) -> Result<String> {
             let primary = Boot::open(place)?.primary()?;
             primary.map(|slot| slot.to_string()).context("no slot of ours is the next to start")
         }
-        ["set-primary", name] => Boot::open(place)?.activate(slot(name)?).map(|()| String::new()),
+        ["set-primary", name] => {
+            Boot::open(place)?.activate(slot(name)?)?;
+            note_pending(place, slot(name)?)?;
+            Ok(String::new())
+        }
         ["get-state", name] => {
             let boot = Boot::open(place)?;
             let slot = slot(name)?;

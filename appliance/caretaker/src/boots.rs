@@ -137,8 +137,11 @@ pub fn look_back(
         .or_else(|| boots.last().map(|boot| boot.version.clone()))
         .unwrap_or_else(|| "of an unknown number".to_owned());
     let tries = other.tries.max(u32::try_from(boots.len()).unwrap_or(u32::MAX));
+    let tried_since = |known: &Returned| boots.last().is_some_and(|boot| boot.at > known.rollback.at.0);
     let same = known.is_some_and(|known| {
         known.generation == other.generation
+            // Without generations the same version may have been tried again since.
+            && (other.generation != 0 || !tried_since(known))
             && known.rollback.from_version == version
             && known.rollback.from_slot == other.slot.name()
     });

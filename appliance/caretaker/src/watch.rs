@@ -1,0 +1,386 @@
+//! The service beside the others: says on the bus what the box is and why it went back, takes provisioning files from
+//! sticks, fetches updates when it is this box's turn, and restarts when nobody is at a lane.
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use engine::message::{BoxView, ClockView, HealthState, Provisioning, ProvisioningState, topic};
+use osimage::provision::Updates;
+use runtime::shutdown;
+use runtime::watchdog::Watchdog;
+use tokio::task::JoinHandle;
+
+use crate::backend::{Boot, PENDING};
+use crate::boots;
+use crate::ears::{Ears, active};
+use crate::files;
+use crate::first_boot::{self, Told, now_ms};
+use crate::health::{restart, retell, say};
+use crate::place::Place;
+use crate::provisioning;
+use crate::slot::running;
+use crate::update::{self, Bundle};
+use crate::wave::{Restart, Window, is_its_turn, place_of};
+
+/// Asked for by a person: its hours do not matter.
+pub const AT_ONCE: &str = "/run/caretaker/at-once";
+const STEP: Duration = Duration::from_secs(2);
+/// A view is said again after this long.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// An update is looked for this often.
+const LOOK_FOR_UPDATES: Duration = Duration::from_secs(3600);
+/// The first look: the box has other things to do when it starts.
+const FIRST_LOOK: Duration = Duration::from_secs(300);
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// When the asynchronous runtime does not start.
+pub fn run(place: &Place) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        let mut watchdog = Watchdog::from_environment();
+        let mut stop = shutdown::signalled();
+        let mut watch = Watch::new(place.clone());
+        watchdog.ready();
+        loop {
+            watch.step().await;
+            watchdog.step_done();
+            tokio::select! {
+                () = tokio::time::sleep(STEP) => {}
+                _ = stop.changed() => return Ok(()),
+            }
+        }
+    })
+}
+
+struct Watch {
+    place: Place,
+    ears: Ears,
+    updates: Updates,
+    window: Option<Window>,
+    said: Option<(Instant, BoxView)>,
+    sticks: BTreeSet<std::path::PathBuf>,
+    restart_wanted: Option<String>,
+    waits_for: String,
+    look_at: Instant,
+    update: Option<JoinHandle<Result<()>>>,
+}
+
+impl Watch {
+    fn new(place: Place) -> Self {
+        let provision = provisioning::take(&place, &[], false).accepted.map(|accepted| accepted.provision);
+        let updates = provision.map(|provision| provision.updates).unwrap_or_default();
+        let window = updates.window.as_ref().and_then(|text| {
+            Window::parse(text, updates.zone.as_deref())
+                // Without a window that can be read no hour is right but when a person asks.
+                .inspect_err(|error| tracing::error!(%error, "updates wait for a person"))
+                .ok()
+        });
+        // Restarted in between: what waits is found again.
+        let pending = Boot::open(&place).and_then(|boot| boot.primary()).ok().flatten();
+        let here = running(&place).ok().map(|running| running.slot);
+        if let Some(slot) = pending.filter(|slot| here.is_some_and(|here| here != *slot)) {
+            let _ = files::replace(&place.at(PENDING), slot.name().as_bytes(), 0o644);
+        }
+        Self {
+            ears: Ears::new(&place, "caretaker"),
+            place,
+            updates,
+            window,
+            said: None,
+            sticks: BTreeSet::new(),
+            restart_wanted: None,
+            waits_for: String::new(),
+            look_at: Instant::now() + FIRST_LOOK,
+            update: None,
+        }
+    }
+
+    async fn step(&mut self) {
+        self.ears.listen();
+        self.say_what_the_box_is();
+        self.look_for_sticks();
+        self.look_for_updates().await;
+        self.restart_when_nobody_minds();
+    }
+
+    fn say_what_the_box_is(&mut self) {
+        let mut told: Told = first_boot::told(&self.place);
+        let before = told.view.clone();
+        told.view.addresses = addresses(&self.place);
+        told.view.clock = clock(&self.place);
+        if told.view != before
+            && let Err(error) = first_boot::tell(&self.place, &told)
+        {
+            tracing::error!(error = %format!("{error:#}"), "boot.json is not what it should be");
+        }
+        let due = match &self.said {
+            None => true,
+            Some((at, view)) => *view != told.view || at.elapsed() >= SAY_AGAIN,
+        };
+        if !due {
+            return;
+        }
+        let said = told.view.clone();
+        let view = BoxView { at: engine::time::Instant(now_ms()), ..told.view };
+        self.ears.bus.publish_view(topic::BOX_VIEW, &view);
+        let returned = boots::returned(&self.place)
+            .filter(|back| u64::from(back.generation) >= view.generation || view.generation == 0);
+        let (state, detail) = match returned {
+            Some(back) => (HealthState::Degraded, back.rollback.reason),
+            None => (HealthState::Up, String::new()),
+        };
+        say(&self.ears, "rollback", state, detail);
+        let (state, detail) = match told.troubles.is_empty() {
+            true => (HealthState::Up, String::new()),
+            false => (HealthState::Down, told.troubles.join("; ")),
+        };
+        say(&self.ears, "boot", state, detail);
+        self.said = Some((Instant::now(), said));
+    }
+
+    fn look_for_sticks(&mut self) {
+        let folder = self.place.at("/dev/disk/by-path");
+        let listed = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let found: BTreeSet<_> = listed.filter(|path| path.to_string_lossy().contains("-usb-")).collect();
+        let new = !found.is_subset(&self.sticks);
+        self.sticks = found;
+        // Whatever was plugged in at the start, the first boot has seen.
+        if !new || (self.said.is_some() && self.restart_wanted.is_some()) {
+            return;
+        }
+        let choice = provisioning::take(&self.place, &first_boot::sticks(&self.place), true);
+        let before = first_boot::told(&self.place).view.provisioning;
+        if choice.keep {
+            self.restart_wanted = Some(format!("a provisioning file was taken from {}", choice.told.detail));
+        }
+        // A stick without a file says nothing new.
+        let nothing = Provisioning::default();
+        if choice.told != before && choice.told != nothing && choice.told.state == ProvisioningState::Refused
+            || choice.keep
+        {
+            retell(&self.place, |told| told.view.provisioning = choice.told);
+        }
+    }
+
+    async fn look_for_updates(&mut self) {
+        if let Some(update) = self.update.take_if(|update| update.is_finished()) {
+            match update.await {
+                Ok(Ok(())) => {
+                    say(&self.ears, "update", HealthState::Up, "an update waits for its restart".into())
+                }
+                Ok(Err(error)) => {
+                    let detail = format!("{error:#}");
+                    tracing::error!("{detail}");
+                    say(&self.ears, "update", HealthState::Degraded, detail);
+                }
+                Err(error) => tracing::error!(%error, "the update's task failed"),
+            }
+        }
+        let Some(url) = self.updates.url.clone() else { return };
+        let busy = self.update.is_some() || self.place.at(PENDING).exists();
+        let now = now_ms() / 1000;
+        let its_hour = match (&self.window, &self.updates.window) {
+            (Some(window), _) => window.has(now),
+            (None, None) => true,
+            (None, Some(_)) => false,
+        };
+        if busy || !its_hour || Instant::now() < self.look_at {
+            return;
+        }
+        self.look_at = Instant::now() + LOOK_FOR_UPDATES;
+        let place = self.place.clone();
+        self.update = Some(tokio::task::spawn_blocking(move || fetch(&place, &url, now)));
+    }
+
+    fn restart_when_nobody_minds(&mut self) {
+        let pending = self.place.at(PENDING).exists();
+        let Some(why) = self.restart_wanted.clone().or(pending.then(|| "an update".to_owned())) else {
+            return;
+        };
+        let expected = self.ears.expected();
+        let gate_runs = active(&self.place, &expected.services).contains("gated");
+        let lanes = self.ears.lanes(&expected, gate_runs);
+        let asked = self.place.at(AT_ONCE).exists() || self.restart_wanted.is_some();
+        let bad_window = self.window.is_none() && self.updates.window.is_some();
+        let decision = match crate::wave::restart(&lanes, self.window.as_ref(), now_ms() / 1000, asked) {
+            Restart::Now if bad_window && !asked => Restart::Later("its window cannot be read".to_owned()),
+            decision => decision,
+        };
+        match decision {
+            Restart::Later(reason) => {
+                if self.waits_for != reason {
+                    tracing::info!(why, reason, "the restart waits");
+                    self.waits_for = reason;
+                }
+            }
+            Restart::Now => {
+                tracing::info!(why, "restarting");
+                let restarted = Boot::open(&self.place)
+                    .and_then(|boot| boot.before_restart())
+                    .and_then(|argument| restart(&self.place, argument));
+                if let Err(error) = restarted {
+                    tracing::error!(error = %format!("{error:#}"), "cannot restart");
+                }
+            }
+        }
+    }
+}
+
+/// Installs what lies at the address, when it is newer than ours, has not failed here, and it is our turn.
+fn fetch(place: &Place, url: &str, now: u64) -> Result<()> {
+    let compatible = update::compatible(place)?;
+    let address = format!("{}/{compatible}.raucb", url.trim_end_matches('/'));
+    let bundle = update::inspect(&address)?;
+    match refuse(place, &bundle, now) {
+        Some(reason) => {
+            tracing::info!(version = bundle.version, reason, "no update now");
+            Ok(())
+        }
+        None => update::install(&address),
+    }
+}
+
+/// Why a bundle is not for now.
+fn refuse(place: &Place, bundle: &Bundle, now: u64) -> Option<String> {
+    let told = first_boot::told(place).view;
+    if bundle.version == told.version {
+        return Some("it runs already".to_owned());
+    }
+    if let Some(back) = boots::returned(place).filter(|back| back.rollback.from_version == bundle.version) {
+        return Some(format!("it failed here: {}", back.rollback.reason));
+    }
+    let own = place_of(&format!("{}\0{}", told.serial, told.name), &bundle.version);
+    match bundle.released {
+        Some(released) if !is_its_turn(own, released, now) => Some("its turn has not come".to_owned()),
+        Some(_) | None => None,
+    }
+}
+
+/// The address by which others reach the box, with its interface.
+fn addresses(place: &Place) -> Vec<String> {
+    let routes = files::text(&place.at("/proc/net/route")).unwrap_or_default();
+    let interface = routes
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .find(|fields| fields.get(1) == Some(&"00000000"))
+        .and_then(|fields| fields.first().map(|name| (*name).to_owned()))
+        .unwrap_or_default();
+    // Nothing is sent: the kernel is asked which address it would take (documentation's own network, RFC 5737).
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    own.map(|own| format!("{interface} {}", own.ip()).trim().to_owned()).into_iter().collect()
+}
+
+/// How far the clock can be trusted, as systemd-timesyncd and the kernel say.
+fn clock(place: &Place) -> ClockView {
+    let is = |path: &str| place.at(path).exists();
+    if is("/run/systemd/timesync/synchronized") {
+        return ClockView { trusted: true, source: "a time server".to_owned() };
+    }
+    let set = files::text(&place.at("/sys/class/rtc/rtc0/hctosys")).is_some_and(|text| text.trim() == "1");
+    if set {
+        return ClockView { trusted: true, source: "rtc".to_owned() };
+    }
+    ClockView {
+        trusted: false,
+        source: "no time server was reached, and no clock runs without power".to_owned(),
+    }
+}
+
+/// Asks for a restart as soon as nobody is at a lane, whatever the hour.
+///
+/// # Errors
+/// Names the file.
+pub fn ask_at_once(place: &Place) -> Result<()> {
+    Ok(files::replace(&place.at(AT_ONCE), b"", 0o644)?)
+}
+
+/// Whether `watch` runs and would see to a restart.
+#[must_use]
+pub fn runs() -> bool {
+    Path::new("/run/systemd/system").exists()
+        && Command::new("systemctl")
+            .args(["is-active", "--quiet", "caretaker-watch.service"])
+            .status()
+            .is_ok_and(|it| it.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::message::Rollback;
+
+    use super::*;
+
+    #[test]
+    fn which_bundles_are_not_for_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::below(folder.path());
+        let told = Told {
+            view: BoxView { version: "6".to_owned(), serial: "S1".to_owned(), ..BoxView::default() },
+            ..Told::default()
+        };
+        first_boot::tell(&place, &told).unwrap();
+        let bundle = |version: &str, released| Bundle {
+            version: version.to_owned(),
+            compatible: String::new(),
+            released,
+        };
+        let day = 24 * 3600;
+        assert!(refuse(&place, &bundle("6", None), day).unwrap().contains("already"));
+        assert_eq!(refuse(&place, &bundle("7", None), day), None);
+        assert_eq!(refuse(&place, &bundle("7", Some(0)), 7 * day), None);
+        assert!(refuse(&place, &bundle("7", Some(2 * day)), day).unwrap().contains("turn"));
+        let rollback = Rollback {
+            from_version: "7".to_owned(),
+            reason: "version 7 was tried".to_owned(),
+            ..Rollback::default()
+        };
+        boots::keep_returned(&place, &boots::Returned { rollback, ..boots::Returned::default() }).unwrap();
+        assert!(refuse(&place, &bundle("7", None), day).unwrap().contains("version 7 was tried"));
+    }
+
+    #[tokio::test]
+    async fn says_what_the_box_is_and_why_it_went_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::below(folder.path());
+        let told = Told {
+            view: BoxView { version: "6".to_owned(), generation: 2, ..BoxView::default() },
+            ..Told::default()
+        };
+        first_boot::tell(&place, &told).unwrap();
+        let rollback = Rollback { reason: "version 7 was tried once".to_owned(), ..Rollback::default() };
+        boots::keep_returned(&place, &boots::Returned { rollback, generation: 3, tries: 1 }).unwrap();
+        let mut watch = Watch::new(place);
+        let mut heard = watch.ears.bus.subscribe("#");
+        watch.step().await;
+        let mut topics = Vec::new();
+        while let Some(message) = heard.try_recv() {
+            if message.topic == topic::BOX_VIEW {
+                assert_eq!(message.parse::<BoxView>().unwrap().version, "6");
+            }
+            if message.topic.ends_with("caretaker/rollback") {
+                let health: engine::message::Health = message.parse().unwrap();
+                assert_eq!(
+                    (health.state, health.detail.as_str()),
+                    (HealthState::Degraded, "version 7 was tried once")
+                );
+            }
+            topics.push(message.topic);
+        }
+        assert_eq!(
+            topics,
+            ["stile/box/view", "stile/health/caretaker/rollback", "stile/health/caretaker/boot"]
+        );
+        watch.step().await;
+        assert!(heard.try_recv().is_none(), "said once while nothing changes");
+    }
+}
