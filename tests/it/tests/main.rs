@@ -4,3 +4,4 @@ mod bus;
 mod corpus;
 mod day;
 mod tidy;
+mod units;

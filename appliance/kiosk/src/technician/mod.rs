@@ -289,8 +289,8 @@ impl Technician {
             None => say(texts.rollback, texts.no_rollback.to_owned(), Tone::Calm),
             Some(back) => {
                 let at = if back.at.0 > 0 { utc(back.at) } else { String::new() };
-                let text = listed(&[&back.reason, &back.from_version, &back.from_slot, &at]);
-                say(texts.rollback, text, Tone::Warn);
+                let left = listed(&[&back.from_version, &back.from_slot, &at]);
+                say(texts.rollback, format!("{}\n{left}", listed(&[&back.reason])), Tone::Warn);
             }
         }
         if seen.addresses.is_empty() {

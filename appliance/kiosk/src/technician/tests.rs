@@ -130,7 +130,7 @@ fn it_says_why_the_box_went_back_and_what_is_broken() {
     assert!(hear(&mut technician, topic::BOX_VIEW, b"{".to_vec()).is_err());
     assert_eq!(said(&technician, "Image"), Some(("1.2.0, a".to_owned(), Tone::Calm)));
     let (text, _) = said(&technician, "Last rollback").expect("said");
-    assert!(text.starts_with("health: scanner down, 1.3.0, b, 2026-09-21"), "{text}");
+    assert!(text.starts_with("health: scanner down\n1.3.0, b, 2026-09-21"), "{text}");
     assert_eq!(said(&technician, "gated scanner"), Some(("down, for 3 min".to_owned(), Tone::Bad)));
     let labels: Vec<String> = technician.view(NOW).facts.into_iter().map(|fact| fact.label).collect();
     let place = |label: &str| labels.iter().position(|other| other == label);
