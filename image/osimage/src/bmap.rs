@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::plan::{BLOCK, Plan};
 use crate::source::Source;
-use crate::{CHUNK, hex};
+use crate::{CHUNK, hex, unhex};
 
 /// Longest stretch under one hash that we write: damage is found, and named, within 16 MiB.
 const RANGE_MAX: u64 = 16 << 20;
@@ -307,17 +307,4 @@ fn hash(
         at += want as u64;
     }
     Ok(digest.finalize().into())
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
-    Some(bytes)
 }

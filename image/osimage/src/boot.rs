@@ -6,11 +6,11 @@ use std::io::{self, Read, Seek};
 use serde::Serialize;
 
 use crate::gpt::{Copy, Partition, Table};
-use crate::hex;
 use crate::part::{Part, fat_files};
 use crate::slots::autoboot::{self, Numbers, Select};
 use crate::slots::esp::{self, Esp};
 use crate::slots::{Slot, State, pe};
+use crate::unhex;
 use crate::verity::{self, VerityError};
 
 /// Longest file that is read from a boot partition, bytes.
@@ -58,9 +58,9 @@ pub fn read<D: Read + Seek>(disk: &mut D) -> Boot {
     let named = |name: &str| table.partitions.iter().find(|partition| partition.name == name);
     let mut slots = Vec::new();
     for slot in Slot::ALL {
-        let (version, root_hash) = image_of(disk, &table, slot).unwrap_or_else(|error| {
+        let Kernel { version, root_hash, .. } = kernel_of(disk, &table, slot).unwrap_or_else(|error| {
             troubles.push(format!("kernel of slot {}: {error}", slot.name()));
-            (None, None)
+            Kernel::default()
         });
         let letter = if slot == Slot::A { 'a' } else { 'b' };
         let state = State::Absent.to_string();
@@ -133,19 +133,34 @@ fn read_select<D: Read + Seek>(disk: &mut D, partition: &Partition, numbers: Num
     Ok(Select { numbers, autoboot: text(wanted[0]), slots: text(wanted[1]) })
 }
 
-/// Version and root hash of a slot: of its kernel partition, or of its boot partition on a Raspberry Pi.
-fn image_of<D: Read + Seek>(
-    disk: &mut D,
-    table: &Table,
-    slot: Slot,
-) -> io::Result<(Option<String>, Option<String>)> {
-    let named = |kind: &str| {
-        let name = format!("{kind}-{}", slot.name());
-        table.partitions.iter().find(|partition| partition.name == name)
-    };
-    if let Some(partition) = named("kernel") {
-        let mut kernel = part(disk, partition);
-        let mut head = vec![0; pe::HEAD.min(usize::try_from(partition.len()).unwrap_or(usize::MAX))];
+/// What a kernel file or a boot partition says of the image that it belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Which image (`IMAGE_ID` of os-release).
+    pub image: Option<String>,
+    /// Which version of it.
+    pub version: Option<String>,
+    /// The root hash that it is given.
+    pub root_hash: Option<String>,
+}
+
+impl Kernel {
+    fn new(release: Option<&str>, command_line: Option<&str>) -> Self {
+        let value = |key| release.and_then(|text| release_value(text, key));
+        Self {
+            image: value("IMAGE_ID"),
+            version: value("IMAGE_VERSION").or_else(|| value("VERSION_ID")),
+            root_hash: command_line.and_then(root_hash_of),
+        }
+    }
+
+    /// Reads a unified kernel image.
+    ///
+    /// # Errors
+    ///
+    /// As the disk's.
+    pub fn of_unified<D: Read + Seek>(mut kernel: Part<'_, D>, length: u64) -> io::Result<Self> {
+        let mut head = vec![0; pe::HEAD.min(usize::try_from(length).unwrap_or(usize::MAX))];
         kernel.read_at(0, &mut head)?;
         let mut section = |name: &[u8]| {
             let Some((at, length)) = pe::section(&head, name).filter(|(_, length)| *length <= FILE_MAX)
@@ -156,35 +171,49 @@ fn image_of<D: Read + Seek>(
             kernel.read_at(at, &mut bytes)?;
             io::Result::Ok(Some(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()))
         };
-        let release = section(b".osrel")?;
-        let command_line = section(b".cmdline")?;
-        let version = release.as_deref().and_then(version_of);
-        return Ok((version, command_line.as_deref().and_then(root_hash_of)));
+        let (release, command_line) = (section(b".osrel")?, section(b".cmdline")?);
+        Ok(Self::new(release.as_deref(), command_line.as_deref()))
     }
-    let Some(partition) = named("boot") else { return Ok((None, None)) };
-    let mut first = [0; 512];
-    part(disk, partition).read_at(0, &mut first)?;
-    if first == [0; 512] {
-        return Ok((None, None));
+
+    /// Reads the boot partition of a Raspberry Pi; an empty one says nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [`fat_files`].
+    pub fn of_boot_partition<D: Read + Seek>(mut partition: Part<'_, D>) -> io::Result<Self> {
+        let mut first = [0; 512];
+        partition.read_at(0, &mut first)?;
+        if first == [0; 512] {
+            return Ok(Self::default());
+        }
+        let wanted = ["cmdline.txt", "os-release"];
+        let is_wanted = |path: &str| wanted.iter().any(|name| path.eq_ignore_ascii_case(name));
+        partition.rewind()?;
+        let files = fat_files(partition, &[""], FILE_MAX, is_wanted)?;
+        let text = |wanted: &str| {
+            let (_, content) = files.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+            Some(String::from_utf8_lossy(content.as_ref()?).into_owned())
+        };
+        Ok(Self::new(text(wanted[1]).as_deref(), text(wanted[0]).as_deref()))
     }
-    let wanted = ["cmdline.txt", "os-release"];
-    let is_wanted = |path: &str| wanted.iter().any(|name| path.eq_ignore_ascii_case(name));
-    let files = fat_files(part(disk, partition), &[""], FILE_MAX, is_wanted)?;
-    let text = |wanted: &str| {
-        let (_, content) = files.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
-        Some(String::from_utf8_lossy(content.as_ref()?).into_owned())
-    };
-    let version = text(wanted[1]).as_deref().and_then(version_of);
-    Ok((version, text(wanted[0]).as_deref().and_then(root_hash_of)))
 }
 
-/// The version in the text of an os-release file.
-fn version_of(text: &str) -> Option<String> {
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        Some(line.trim_matches(['"', '\'']).to_owned())
+fn kernel_of<D: Read + Seek>(disk: &mut D, table: &Table, slot: Slot) -> io::Result<Kernel> {
+    let named = |kind: &str| {
+        let name = format!("{kind}-{}", slot.name());
+        table.partitions.iter().find(|partition| partition.name == name)
     };
-    value("IMAGE_VERSION").or_else(|| value("VERSION_ID"))
+    match (named("kernel"), named("boot")) {
+        (Some(partition), _) => Kernel::of_unified(part(disk, partition), partition.len()),
+        (None, Some(partition)) => Kernel::of_boot_partition(part(disk, partition)),
+        (None, None) => Ok(Kernel::default()),
+    }
+}
+
+/// The value of a key in the text of an os-release file.
+fn release_value(text: &str, key: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    Some(line.trim_matches(['"', '\'']).to_owned())
 }
 
 /// The root hash in a kernel's command line.
@@ -212,14 +241,6 @@ pub fn check_root<D: Read + Seek>(
     };
     let (Some(root), Some(tree)) = (place("root"), place("verity")) else { return Ok(None) };
     verity::check(disk, root, tree, &hash).map(Some)
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    (hex(&bytes) == text).then_some(bytes)
 }
 
 /// For people.

@@ -1,11 +1,13 @@
-//! The technician's tool: puts a disk image of a box together, shows and checks it, and writes it to cards.
+//! The technician's tool: puts a disk image of a box together, signs, shows and checks it, makes update bundles
+//! and provisioning files, and writes images to cards.
 //!
-//! It deliberately builds no file systems and boots nothing: it takes the files that the Yocto build makes.
-//! Signing, bundles, provisioning and slots are not part of it yet.
+//! It deliberately builds no file systems and boots nothing: it takes the files that a build makes, whichever
+//! that is. It changes no disk but by `flash`, and never unmounts one.
 
 pub mod assemble;
 pub mod bmap;
 pub mod boot;
+pub mod bundle;
 pub mod device;
 pub mod flash;
 pub mod gpt;
@@ -43,9 +45,22 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes of 64 hexadecimal digits.
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |c: u8| char::from(c).to_digit(16);
+        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+    }
+    Some(bytes)
+}
+
 /// Says that a test did nothing and why, so that a green run is not mistaken for a proof.
 #[cfg(test)]
-#[expect(clippy::print_stderr, reason = "a test speaks to whoever runs it")]
 pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

@@ -14,7 +14,7 @@ pub enum ProgramError {
     #[error("program {program:?} is missing: install the package {package}")]
     Missing {
         /// Which.
-        program: &'static str,
+        program: String,
         /// The Debian package that has it.
         package: &'static str,
     },
@@ -22,7 +22,7 @@ pub enum ProgramError {
     #[error("start {program}")]
     Start {
         /// Which.
-        program: &'static str,
+        program: String,
         /// Why.
         source: io::Error,
     },
@@ -30,7 +30,7 @@ pub enum ProgramError {
     #[error("{program} failed: {complaint}")]
     Failed {
         /// Which.
-        program: &'static str,
+        program: String,
         /// What it said.
         complaint: String,
     },
@@ -42,13 +42,13 @@ pub enum ProgramError {
 ///
 /// [`ProgramError`].
 pub fn run<A: AsRef<OsStr>>(
-    program: &'static str,
+    program: &str,
     package: &'static str,
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Vec<u8>, ProgramError> {
     let output = Command::new(program).args(arguments).output().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ProgramError::Missing { program, package },
-        _ => ProgramError::Start { program, source },
+        io::ErrorKind::NotFound => ProgramError::Missing { program: program.to_owned(), package },
+        _ => ProgramError::Start { program: program.to_owned(), source },
     })?;
     if output.status.success() {
         return Ok(output.stdout);
@@ -58,7 +58,7 @@ pub fn run<A: AsRef<OsStr>>(
     let skip = text.chars().count().saturating_sub(COMPLAINT_MAX);
     let complaint =
         if text.is_empty() { output.status.to_string() } else { text.chars().skip(skip).collect() };
-    Err(ProgramError::Failed { program, complaint })
+    Err(ProgramError::Failed { program: program.to_owned(), complaint })
 }
 
 #[cfg(test)]

@@ -317,7 +317,7 @@ impl Provision {
         }
         let (Network::Dhcp { interface } | Network::Static { interface, .. }) = &self.network;
         good(
-            interface.as_ref().is_none_or(is_interface),
+            interface.as_deref().is_none_or(is_interface),
             "network.interface",
             "1 to 15 letters, digits, hyphens, dots and underscores",
         )?;
@@ -331,14 +331,18 @@ impl Provision {
         }
         let servers = &self.time.servers;
         good(
-            servers.len() <= 8 && servers.iter().all(is_host),
+            servers.len() <= 8 && servers.iter().all(|server| is_host(server)),
             "time.servers",
             "at most 8 names or addresses",
         )?;
         let Updates { url, window, zone } = &self.updates;
         let https = |url: &String| url.starts_with("https://") && word_of(url, 512);
         good(url.as_ref().is_none_or(https), "updates.url", "an address that starts with https://")?;
-        good(window.as_ref().is_none_or(is_window), "updates.window", "two times of a day, as 02:00-05:00")?;
+        good(
+            window.as_deref().is_none_or(is_window),
+            "updates.window",
+            "two times of a day, as 02:00-05:00",
+        )?;
         let named = |zone: &String| word_of(zone, 64) && !zone.contains("..") && !zone.starts_with('/');
         good(zone.as_ref().is_none_or(named), "updates.zone", "the name of a time zone, as Asia/Seoul")?;
         if let Some(broker) = &self.broker {
@@ -438,7 +442,7 @@ fn word_of(text: &str, length_max: usize) -> bool {
 }
 
 /// As `02:00-05:00`; it may go over midnight.
-fn is_window(text: &String) -> bool {
+fn is_window(text: &str) -> bool {
     let time = |text: &str| {
         let (hour, minute) = text.split_once(':')?;
         let two = |text: &str, limit: u8| {
@@ -452,7 +456,7 @@ fn is_window(text: &String) -> bool {
         .is_some_and(|(from, to)| from != to && time(from) == Some(true) && time(to) == Some(true))
 }
 
-fn is_interface(text: &String) -> bool {
+fn is_interface(text: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     (1..=15).contains(&text.len()) && text.bytes().all(plain)
 }
@@ -466,7 +470,7 @@ fn is_host_label(text: &str) -> bool {
 }
 
 /// A name of RFC 1123 or an address.
-fn is_host(text: &String) -> bool {
+fn is_host(text: &str) -> bool {
     let name =
         || text.len() <= 253 && text.split('.').all(|label| is_host_label(&label.to_ascii_lowercase()));
     text.parse::<IpAddr>().is_ok() || name()

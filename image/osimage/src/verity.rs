@@ -85,8 +85,8 @@ impl Superblock {
     }
 }
 
-/// Checks every block of `data` and of its `tree` against `root`. Returns the bytes of the file system that
-/// are covered.
+/// Checks every block of the part `data` of a disk and of its part `tree`, each a start and a length, against
+/// `root`. Returns the bytes of the file system that are covered.
 ///
 /// # Errors
 ///
@@ -97,15 +97,60 @@ pub fn check<D: Read + Seek>(
     tree: (u64, u64),
     root: &[u8; DIGEST_LEN],
 ) -> Result<u64, VerityError> {
-    let mut read = |what: &'static str, (start, length): (u64, u64), block: u64, buffer: &mut [u8]| {
+    check_with(data.1, root, |which, at, buffer| {
+        let (start, length) = match which {
+            Which::Data => data,
+            Which::Tree => tree,
+        };
+        Part::new(&mut *disk, start, length).read_at(at, buffer)
+    })
+}
+
+/// As [`check`], for a file system of `length` bytes and its tree in files of their own.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_files(
+    data: &mut (impl Read + Seek),
+    length: u64,
+    tree: &mut (impl Read + Seek),
+    root: &[u8; DIGEST_LEN],
+) -> Result<u64, VerityError> {
+    check_with(length, root, |which, at, buffer| match which {
+        Which::Data => Part::new(&mut *data, 0, u64::MAX).read_at(at, buffer),
+        Which::Tree => Part::new(&mut *tree, 0, u64::MAX).read_at(at, buffer),
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    Data,
+    Tree,
+}
+
+impl Which {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Tree => "hash tree",
+        }
+    }
+}
+
+fn check_with(
+    data_length: u64,
+    root: &[u8; DIGEST_LEN],
+    mut read_at: impl FnMut(Which, u64, &mut [u8]) -> io::Result<()>,
+) -> Result<u64, VerityError> {
+    let mut read = |which: Which, block: u64, buffer: &mut [u8]| {
         let at = block.saturating_mul(BLOCK as u64);
-        let read = Part::new(&mut *disk, start, length).read_at(at, buffer);
-        read.map_err(|source| VerityError::Read { what, at, source })
+        read_at(which, at, buffer).map_err(|source| VerityError::Read { what: which.word(), at, source })
     };
     let mut bytes = [0; SUPERBLOCK_LEN];
-    read("hash tree", tree, 0, &mut bytes)?;
+    read(Which::Tree, 0, &mut bytes)?;
     let Superblock { data_blocks, salt } = Superblock::decode(&bytes)?;
-    if data_blocks == 0 || data_blocks > data.1 / BLOCK as u64 {
+    if data_blocks == 0 || data_blocks > data_length / BLOCK as u64 {
         return Err(VerityError::Superblock {
             field: "number of data blocks",
             found: data_blocks.to_string(),
@@ -121,7 +166,7 @@ pub fn check<D: Read + Seek>(
     for blocks in levels(data_blocks) {
         let mut level = Vec::new();
         for index in 0..blocks {
-            read("hash tree", tree, at + index, &mut block)?;
+            read(Which::Tree, at + index, &mut block)?;
             if digest(&block)[..] != above[index as usize * DIGEST_LEN..][..DIGEST_LEN] {
                 return Err(if at == 1 {
                     VerityError::Root
@@ -135,7 +180,7 @@ pub fn check<D: Read + Seek>(
         above = level;
     }
     for index in 0..data_blocks {
-        read("data", data, index, &mut block)?;
+        read(Which::Data, index, &mut block)?;
         if digest(&block)[..] != above[index as usize * DIGEST_LEN..][..DIGEST_LEN] {
             return Err(VerityError::Data { block: index });
         }

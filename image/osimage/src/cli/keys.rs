@@ -5,11 +5,13 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use osimage::bundle::{self, Contents, Made, Signer};
 use osimage::key::{PublicKey, SecretKey};
 use osimage::key_folder;
+use osimage::layout::Layout;
 use osimage::provision::{self, Accepted};
 
-use super::{print, read_text, write_whole};
+use super::{content, print, read_text, write_whole};
 
 pub fn make(folder: &Path, name: &str) -> Result<()> {
     key_folder::make(folder, name)?;
@@ -89,5 +91,46 @@ impl Provision {
             made.role,
             key.public().id()
         ))
+    }
+}
+
+/// `osimage bundle`.
+#[derive(Args)]
+pub struct Bundle {
+    /// The partition layout, one of image/layouts.
+    #[arg(long, short)]
+    layout: PathBuf,
+    /// What goes into a part of the slot: root, verity, and kernel or boot.
+    #[arg(long, short, value_name = "PART=FILE", value_parser = content)]
+    content: Vec<(String, PathBuf)>,
+    /// The folder of the operator's keys.
+    #[arg(long)]
+    keys: PathBuf,
+    /// Which boxes take it; what the kernel says when left out.
+    #[arg(long)]
+    compatible: Option<String>,
+    /// Its version; what the kernel says when left out.
+    #[arg(long)]
+    version: Option<String>,
+    /// The RAUC to make it with, if not the one of this machine.
+    #[arg(long, default_value = "rauc")]
+    rauc: String,
+    /// The bundle to write.
+    #[arg(long, short)]
+    output: PathBuf,
+}
+
+impl Bundle {
+    pub fn run(self) -> Result<()> {
+        let layout = Layout::load(&self.layout)?;
+        let images: std::collections::BTreeMap<String, PathBuf> = self.content.into_iter().collect();
+        let contents =
+            Contents { layout: &layout, images: &images, compatible: self.compatible, version: self.version };
+        let file = |name: &str| self.keys.join(name);
+        let (certificate, key, keyring) = (file("rauc.cert.pem"), file("rauc.key.pem"), file("rauc-ca.pem"));
+        let signer = Signer { rauc: &self.rauc, certificate: &certificate, key: &key, keyring: &keyring };
+        let Made { compatible, version } = bundle::make(&contents, &signer, &self.output)
+            .with_context(|| format!("make {}", self.output.display()))?;
+        print(&format!("{}: version {version} for {compatible}\n", self.output.display()))
     }
 }

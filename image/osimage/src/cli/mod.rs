@@ -110,6 +110,9 @@ enum Command {
     },
     /// Sign the provisioning file of a box.
     Provision(keys::Provision),
+    /// Make a signed update bundle (with RAUC) from the parts of a slot, after checking that they fit the layout
+    /// and each other.
+    Bundle(keys::Bundle),
     /// Print the completion script of a shell.
     Completions {
         /// Which shell.
@@ -159,6 +162,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Flash(flash) => return flash.run(),
         Command::Keys { folder, name } => keys::make(&folder, &name)?,
         Command::Provision(provision) => provision.run()?,
+        Command::Bundle(bundle) => bundle.run()?,
         Command::Completions { shell } => print(&docs::completions(shell)?)?,
         Command::Man { folder: None } => print(&docs::man_page()?)?,
         Command::Man { folder: Some(folder) } => docs::write_man_pages(&folder)?,
