@@ -191,10 +191,10 @@ impl Player {
         scanner.show(code.as_bytes())?;
         let shown = Instant::now();
         let strip = present(&self.strip)?;
-        let Some(high) = lines::seen(strip, Output::UnlockA, true, wait)? else {
+        let Some(high) = lines::seen_now_and_then(strip, Output::UnlockA, true, wait)? else {
             return Ok(Shown { opened_ms: None, pulse_ms: None });
         };
-        let low = lines::seen(strip, Output::UnlockA, false, PULSE_MAX)?;
+        let low = lines::seen_now_and_then(strip, Output::UnlockA, false, PULSE_MAX)?;
         let low = low.with_context(|| format!("the unlock line stays active for {PULSE_MAX:?}"))?;
         let ms = |time: Duration| Some(time.as_secs_f64() * 1e3);
         Ok(Shown { opened_ms: ms(high - shown), pulse_ms: ms(low - high) })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use osimage::gpt::{Copy, Partition, Table};
 use osimage::key::SecretKey;
 use osimage::provision::{BoxName, Provision, Role};
@@ -19,7 +19,7 @@ use crate::tool;
 /// From power to the player, software emulation on two busy cores.
 pub const BOOT_MAX: Duration = Duration::from_secs(420);
 /// A question to the player that needs no time of its own.
-pub const ANSWER_MAX: Duration = Duration::from_secs(60);
+pub const ANSWER_MAX: Duration = Duration::from_secs(240);
 
 /// What is tried, and where.
 #[derive(Clone, Debug)]
@@ -237,12 +237,19 @@ pub fn let_in(machine: &mut Machine, limit: Duration) -> Result<Shown> {
         if shown.opened_ms.is_some() {
             return Ok(shown);
         }
-        ensure!(
-            began.elapsed() < limit,
-            "nobody is let in for {} s; the lane last showed {:?}",
-            limit.as_secs(),
-            machine.notices.last()
-        );
+        if began.elapsed() > limit {
+            let last = machine.notices.last().cloned();
+            let mut why = String::new();
+            for argv in [
+                &["/usr/bin/systemctl", "--no-pager", "--full", "--lines=25", "status", "gated"][..],
+                &["/usr/bin/journalctl", "--no-pager", "-p", "warning", "-n", "25"],
+            ] {
+                if let Ok(ran) = machine.run(argv, ANSWER_MAX) {
+                    why.push_str(&ran.output);
+                }
+            }
+            bail!("nobody is let in for {} s; the lane last showed {last:?}\n{why}", limit.as_secs());
+        }
     }
 }
 
