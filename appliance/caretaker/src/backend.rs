@@ -374,3 +374,6 @@ pub fn called_by_rauc(place: &Place, arguments: &[String]) -> Result<String> {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,10 +87,10 @@ impl Ears {
         Expected { services, lanes }
     }
 
-    /// What is seen now; `formats` as in [`Seen`].
+    /// What is seen now, of devices and of units.
     #[must_use]
-    pub fn seen(&self, active: BTreeSet<String>, formats: Option<String>) -> Seen {
-        Seen { devices: self.devices.clone(), active, bus: self.bus.connected(), formats }
+    pub fn seen(&self, active: BTreeSet<String>) -> Seen {
+        Seen { devices: self.devices.clone(), active, bus: self.bus.connected(), ..Seen::default() }
     }
 
     /// The lanes, as far as they matter for a restart.
@@ -180,7 +180,7 @@ mod tests {
         bus.publish_view(&format!("{}/gated/x", topic::HEALTH), &"not a health message");
         ears.listen();
         assert_eq!(ears.lanes(&expected, true).busy, ["entry-1"]);
-        let seen = ears.seen(BTreeSet::new(), None);
+        let seen = ears.seen(BTreeSet::new());
         assert_eq!(seen.devices["gated/turnstile-entry-1"], (HealthState::Down, "gone".to_owned()));
         bus.publish_view(&topic, &view(Notice::Idle));
         ears.listen();

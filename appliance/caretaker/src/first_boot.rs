@@ -57,7 +57,7 @@ impl Release {
         let value = |key: &str| {
             let lines = text.lines().filter_map(|line| line.trim().split_once('='));
             let found =
-                lines.filter(|(name, _)| *name == key).map(|it| it.1.trim_matches(['"', '\''])).last();
+                lines.filter(|(name, _)| *name == key).map(|it| it.1.trim_matches(['"', '\''])).next_back();
             found.unwrap_or_default().to_owned()
         };
         Self {

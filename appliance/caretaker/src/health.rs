@@ -17,10 +17,10 @@ use crate::first_boot::{self, Release, now_ms};
 use crate::formats;
 use crate::place::Place;
 use crate::slot::running;
-use crate::verdict::{self, Baseline, Check, Outcome, Verdict, checks, judge};
+use crate::verdict::{self, Baseline, Check, Outcome, Seen, Verdict, checks, judge};
 use crate::wave;
 
-/// What a proven version saw.
+/// What a proven version saw; on identity, which is there also where the state is not.
 const BASELINE: &str = "baseline.json";
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A version that is not well leaves when its lanes are quiet, or after this long: it may not serve at all.
@@ -67,7 +67,10 @@ pub fn run(place: &Place) -> Result<bool> {
         if well {
             boots::reached(place, Stage::Good);
         }
-        keep(place, slot, &ears, &last)?;
+        // A full state partition must not undo what was proven.
+        if let Err(error) = keep(place, slot, &ears, &last) {
+            tracing::error!(error = %format!("{error:#}"), "nothing is kept for the next version to compare with");
+        }
         retell(place, |told| {
             told.trial = false;
             told.view.boot = BootState::Good;
@@ -139,7 +142,7 @@ async fn watch_until_judged(
         if trial && formats.is_none() {
             formats = formats::closes_the_way_back(place, slot.other(), &formats::kept(place));
         }
-        let seen = ears.seen(running, formats.clone());
+        let seen = Seen { troubles: troubles(place), formats: formats.clone(), ..ears.seen(running) };
         let checks = checks(&expected, baseline.as_ref(), &seen);
         let fine = verdict::missing(&checks).is_empty();
         fine_since = if fine { fine_since.or_else(|| Some(Instant::now())) } else { None };
@@ -171,23 +174,33 @@ pub fn say(ears: &Ears, device: &str, state: HealthState, detail: String) {
     ears.bus.publish_view(&format!("{}/{SERVICE}/{device}", topic::HEALTH), &health);
 }
 
+/// What did not hold before services started. A slot that runs and says nothing of it has not got that far.
+fn troubles(place: &Place) -> Vec<String> {
+    let told = first_boot::told(place);
+    if told == first_boot::Told::default() {
+        return vec!["the caretaker's first boot did not come to its end".to_owned()];
+    }
+    told.troubles
+}
+
 fn baseline(place: &Place) -> Option<Baseline> {
-    serde_json::from_str(&files::text(&place.kept(BASELINE))?).ok()
+    serde_json::from_str(&files::text(&place.identity(BASELINE))?).ok()
 }
 
 /// What the next version is compared with.
 fn keep(place: &Place, slot: Slot, ears: &Ears, last: &[Check]) -> Result<()> {
     let version = Release::here(place).version;
-    let seen = ears.seen(BTreeSet::new(), None);
+    let seen = ears.seen(BTreeSet::new());
     let stopped = last
         .iter()
         .filter(|check| check.outcome != Outcome::Fine)
         .filter_map(|check| check.name.strip_prefix("service-").map(str::to_owned));
     let devices = seen.devices.into_iter().map(|(device, (state, _))| (device, state));
     let devices = devices.filter(|(device, _)| !device.starts_with("caretaker/")).collect();
-    let baseline = Baseline { version: version.clone(), devices, stopped: stopped.collect() };
+    let baseline =
+        Baseline { version: version.clone(), devices, stopped: stopped.collect(), troubles: troubles(place) };
     let text = serde_json::to_string(&baseline).context("the baseline cannot be written")?;
-    files::replace(&place.kept(BASELINE), text.as_bytes(), 0o644)?;
+    files::replace(&place.identity(BASELINE), text.as_bytes(), 0o644)?;
     Ok(formats::note(place, slot, &version)?)
 }
 

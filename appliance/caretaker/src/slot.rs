@@ -46,7 +46,7 @@ pub fn running(place: &Place) -> Result<Running, Unknown> {
 
 /// `stile.slot=`; the last one counts.
 fn from_command_line(text: &str) -> Option<Slot> {
-    Slot::named(text.split_whitespace().filter_map(|word| word.strip_prefix("stile.slot=")).last()?)
+    Slot::named(text.split_whitespace().filter_map(|word| word.strip_prefix("stile.slot=")).next_back()?)
 }
 
 /// `\EFI\stile\b.efi` or `\EFI\stile\b-000007.efi`.

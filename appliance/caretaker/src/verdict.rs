@@ -33,6 +33,8 @@ pub struct Baseline {
     pub devices: BTreeMap<String, HealthState>,
     /// Services that did not run.
     pub stopped: BTreeSet<String>,
+    /// What did not hold on its boot, before services started.
+    pub troubles: Vec<String>,
 }
 
 /// What is seen now.
@@ -44,6 +46,8 @@ pub struct Seen {
     pub active: BTreeSet<String>,
     /// Whether the bus was there.
     pub bus: bool,
+    /// What did not hold on this boot, before services started.
+    pub troubles: Vec<String>,
     /// Why the other slot could not read the state, if it could not.
     pub formats: Option<String>,
 }
@@ -88,6 +92,13 @@ pub fn checks(expected: &Expected, baseline: Option<&Baseline>, seen: &Seen) -> 
             Outcome::Missing(format!("{service} does not run or is not ready"))
         };
         check(&format!("service-{service}"), outcome);
+    }
+
+    for (number, trouble) in seen.troubles.iter().enumerate() {
+        let before = baseline.is_some_and(|baseline| baseline.troubles.contains(trouble));
+        let outcome =
+            if before { Outcome::AsBefore(trouble.clone()) } else { Outcome::Never(trouble.clone()) };
+        check(&format!("boot-{}", number + 1), outcome);
     }
 
     let with_bus = expected.services.iter().any(|service| service != "kiosk");
@@ -216,6 +227,7 @@ mod tests {
                 .map(|(device, state, it)| ((*device).to_owned(), (*state, (*it).to_owned())))
                 .collect(),
             bus: true,
+            troubles: Vec::new(),
             formats: None,
         }
     }
@@ -232,6 +244,7 @@ mod tests {
             version: "6".to_owned(),
             devices: [("visiond/camera-3".to_owned(), Down), ("gated/reader-1".to_owned(), Up)].into(),
             stopped: ["kiosk".to_owned()].into(),
+            troubles: Vec::new(),
         };
         let lane = ("gated/turnstile-entry-1", Up, "");
         let reader = ("gated/reader-1", Up, "");
@@ -334,6 +347,17 @@ mod tests {
                 (other, _) => panic!("{name}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_did_not_hold_before_services_started() {
+        let trouble = "the manifest of a box of role entry-gate is not valid: unknown field `x`".to_owned();
+        let seen = Seen { troubles: vec![trouble.clone()], ..seen(&["kiosk"], &[]) };
+        let alone = expected(&["kiosk"], &[]);
+        let want = Verdict::Bad { reason: trouble.clone(), give_up: true };
+        assert_eq!(verdict(&alone, None, &seen), want);
+        let before = Baseline { troubles: vec![trouble], ..Baseline::default() };
+        assert_eq!(verdict(&alone, Some(&before), &seen), Verdict::Good);
     }
 
     #[test]

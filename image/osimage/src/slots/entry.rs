@@ -107,7 +107,7 @@ pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         .filter_map(|line| line.split_once([' ', '\t']))
         .filter(|(name, _)| *name == key)
         .map(|it| it.1.trim())
-        .last()
+        .next_back()
 }
 
 /// The order of the menu, of file names of entries without a sort key: those without tries left go last, then newer
