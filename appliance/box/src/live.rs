@@ -106,6 +106,7 @@ async fn open(live: &Live, tell: fn(&str)) -> anyhow::Result<Opened> {
         let title = match &shows {
             Shows::Gate(lane) => format!("gate-{lane}"),
             Shows::Help(name) => name.clone(),
+            Shows::Technician(_) => "technician".to_owned(),
         };
         let (face, remote) = kiosk::face();
         let settings = kiosk::Settings::new(shows, Language::Korean);
