@@ -165,6 +165,7 @@ def main():
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
         if not files:
+            # Apache's text is among the common ones; MIT's asks for a name, which is the record's.
             missing.append(f"crates/{crate}-{number}\t{licence}\t{', '.join(record['authors'])}\t{record['repository'] or ''}")
     (licences / "without-a-text.tsv").write_text("".join(f"{line}\n" for line in missing))
 
@@ -179,6 +180,8 @@ def main():
         rows.append(f"own\t{crate}\t{number}\t\tstile\t{version}\t{licence}\t\t")
     for crate, number, licence, _ in foreign:
         rows.append(f"crate\t{crate}\t{number}\t\t{crate}\t{number}\t{licence}\t\t")
+    rust = run("rustc", "--version", text=True, cwd=TOP).split()[1]
+    rows.append(f"toolchain\trust-std\t{rust}\t\trust\t{rust}\tMIT OR Apache-2.0\t\t")
     runtime = re.search(r"ORT_VERSION := (\S+)", (TOP / "Makefile").read_text())[1]
     rows.append(f"wheel\tonnxruntime\t{runtime}\t\tonnxruntime\t{runtime}\tMIT\t1\t")
     models = sorted((work / "tree/usr/share/stile/models").glob("*.onnx"))
@@ -212,6 +215,7 @@ def main():
     for crate, number, licence, _ in foreign:
         entries.append(entry("crate", crate, number, expression(licence),
                              f"pkg:cargo/{crate}@{number.replace('+', '%2B')}", checksums.get((crate, number))))
+    entries.append(entry("toolchain", "rust-std", rust, "MIT OR Apache-2.0", comment="Rust's standard library, linked into each program"))
     library = (work / "tree/usr/lib/stile/libonnxruntime.so").read_bytes()
     entries.append(entry("wheel", "onnxruntime", runtime, "MIT", f"pkg:pypi/onnxruntime@{runtime}",
                          hashlib.sha256(library).hexdigest()))

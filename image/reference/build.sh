@@ -260,7 +260,6 @@ END
   depmod -b "$tree" "$RELEASE"
 
   python3 "$HERE/tree.py" users "$tree"
-  systemd-hwdb --root "$tree" --usr update
   systemctl --root="$tree" preset-all --preset-mode=enable-only >/dev/null 2>&1
   if [ "$BOARD" = x86-64 ]; then ldconfig -r "$tree"; fi
   rm -rf "$tree/var/cache" "$tree/etc/systemd/system/"*.wants/systemd-networkd-wait-online.service
@@ -343,11 +342,13 @@ uki() {
     end=$((vma + $(stat -Lc %s "$file")))
     arguments+=(--add-section ".${section%%:*}=$file" --change-section-vma ".${section%%:*}=$vma")
   done
-  objcopy "${arguments[@]}" "$stub" "$WORK/uki.efi"
+  # Both write the time of day into what they make.
+  local at_fixed_time=(faketime -f "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')")
+  "${at_fixed_time[@]}" objcopy "${arguments[@]}" "$stub" "$WORK/uki.efi"
   if [ -e "$KEYS/secureboot.key.pem" ]; then
     for file in "$WORK/uki.efi" "$WORK/systemd-boot.efi"; do
       [ "$file" = "$WORK/uki.efi" ] || cp "$CACHE/efi/systemd-bootx64.efi" "$file"
-      sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" --output "$file" "$file" 2>/dev/null
+      "${at_fixed_time[@]}" sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" --output "$file" "$file" 2>/dev/null
     done
   else
     cp "$CACHE/efi/systemd-bootx64.efi" "$WORK/systemd-boot.efi"

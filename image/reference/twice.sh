@@ -7,6 +7,8 @@
 set -euo pipefail
 HERE=$(dirname "$(realpath "$0")")
 cd "$HERE/../.."
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
 for number in 1 2; do
   rm -rf out/twice-$number
   "$HERE/build.sh" "$@" --out out/twice-$number
