@@ -235,7 +235,7 @@ impl Show {
             Some(bars) => {
                 let Identity { model, .. } = &unit.identity;
                 let label = model.as_ref().map_or_else(|| name.clone(), |model| format!("{name} ({model})"));
-                bars.add(ProgressBar::new(0).with_prefix(label).with_style(style()))
+                bars.add(ProgressBar::new(1).with_prefix(label).with_style(style()))
             }
         };
         Running { name, unit, bar, phase: None, percent: 0 }
