@@ -248,7 +248,7 @@ ID=stile
 ID_LIKE=debian
 PRETTY_NAME="Stile $VERSION"
 VERSION_ID=$VERSION
-IMAGE_ID=$NAME
+IMAGE_ID=$COMPATIBLE
 IMAGE_VERSION=$VERSION
 VARIANT="$variant"
 VARIANT_ID=$VARIANT
@@ -419,36 +419,18 @@ pack() {
 }
 
 bundle() {
-  local rauc=$TOP/$OUT/work-stile-x86-64${VARIANT#stile}/tree folder=$WORK/bundle
+  local tree=$TOP/$OUT/work-stile-x86-64${VARIANT#stile}/tree third=kernel=$WORK/uki.efi
+  [ -e "$tree/usr/bin/rauc" ] || die "the PC's image is built first: its RAUC makes the bundle"
   say "update bundle"
-  rm -rf "$folder" "$IMAGE.raucb" && mkdir -p "$folder"
-  ln "$WORK/root.squashfs" "$folder/root.img"
-  ln "$WORK/root.verity" "$folder/verity.img"
-  local third=kernel file=$WORK/uki.efi
-  if [ "$BOARD" = raspberry-pi ]; then third=boot file=$WORK/boot.img; fi
-  ln "$file" "$folder/$third.img"
-  cat >"$folder/manifest.raucm" <<END
-[update]
-compatible=$COMPATIBLE
-version=$VERSION
-
-[bundle]
-format=verity
-
-[image.root]
-filename=root.img
-adaptive=block-hash-index
-
-[image.verity]
-filename=verity.img
-
-[image.$third]
-filename=$third.img
-END
+  if [ "$BOARD" = raspberry-pi ]; then third=boot=$WORK/boot.img; fi
   # RAUC as the PC's image has it, with its own libraries.
-  "$rauc/lib64/ld-linux-x86-64.so.2" --library-path "$rauc/usr/lib/x86_64-linux-gnu" "$rauc/usr/bin/rauc" bundle \
-    --cert "$KEYS/rauc.cert.pem" --key "$KEYS/rauc.key.pem" --keyring "$KEYS/rauc-ca.pem" "$folder" "$IMAGE.raucb" \
-    >"$WORK/bundle.log" 2>&1 || die "rauc failed; see $WORK/bundle.log"
+  printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$tree/lib64/ld-linux-x86-64.so.2" "$tree/usr/lib/x86_64-linux-gnu" \
+    "$tree/usr/bin/rauc" >"$WORK/rauc"
+  chmod +x "$WORK/rauc"
+  rm -f "$IMAGE.raucb"
+  "$WORK/programs/osimage" bundle --layout "$LAYOUT" --keys "$KEYS" --rauc "$WORK/rauc" --compatible "$COMPATIBLE" \
+    --version "$VERSION" --content "$third" --content root="$WORK/root.squashfs" --content verity="$WORK/root.verity" \
+    --output "$IMAGE.raucb"
 }
 
 bom() {
