@@ -8,18 +8,19 @@ use code_reader::wire::Effort;
 use divan::Bencher;
 use engine::admission::issue::{Device, Issuer, Terms};
 use engine::admission::{Admission, GroupKey, Issuers, PartyEntry, Settings, UntrustedClock};
-use engine::message::GateView;
+use engine::message::{Ack, Authority, GateView, Passage, SessionClosed, topic};
 use engine::time::{Instant, Millis};
-use engine::units::{LaneId, MemberHandle};
+use engine::units::{LaneId, MemberHandle, MessageId, SessionId};
 use image::{GrayImage, Luma};
 use runtime::bus::Bus;
 use runtime::clock::Clock;
+use runtime::outbox::ack_topic_of;
 use turnstile::Line;
 use zxingcpp::{BarcodeCreator, BarcodeFormat, BarcodeWriter};
 
 const START: Instant = Instant(1_795_305_600_000);
 /// Shoppers of the latency figure.
-const SHOPPERS: u64 = 1_000;
+const SHOPPERS: u64 = 100_000;
 
 fn main() {
     print_latency();
@@ -85,6 +86,7 @@ async fn latencies() -> Vec<u32> {
     let (bus, clock) = (Bus::local(), Clock::starting_at(START));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut views = bus.subscribe("stile/gate/view/#");
+    let mut passages = bus.subscribe(topic::PASSAGE);
     let service = tokio::spawn(gated::run(settings, vec![lane], bus.clone(), clock.clone(), stopped));
     let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
     wait(100).await;
@@ -100,6 +102,20 @@ async fn latencies() -> Vec<u32> {
             let newest = std::iter::from_fn(|| views.try_recv()).last().expect("a view");
             let view: GateView = newest.parse().expect("a gate view");
             latencies.extend(&view.latency_us[view.latency_us.len() - 200..]);
+            // A cart service takes the passages, and everybody has left again.
+            for message in std::iter::from_fn(|| passages.try_recv()) {
+                let passage: Passage = message.parse().expect("a passage");
+                bus.publish(&ack_topic_of(&passage.id), &Ack { ids: vec![passage.id.clone()] });
+                let Authority::Grant(grant) = &passage.authority else { continue };
+                let closed = SessionClosed {
+                    id: MessageId(format!("closed/bench/{}", passage.id)),
+                    session: SessionId(passage.id.to_string()),
+                    member: Some(grant.member),
+                    people: 1,
+                };
+                bus.publish(topic::SESSION_CLOSED, &closed);
+            }
+            wait(50).await;
         }
     }
     let _ = stop.send(true);
