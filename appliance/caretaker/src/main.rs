@@ -52,7 +52,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Factory reset: forgets the state (ledger, carts, logs) at the next start. Identity and provisioning stay.
+    /// Factory reset: restarts, and forgets the state (ledger, carts, logs). Identity and provisioning stay.
     Reset {
         /// Really.
         #[arg(long)]
@@ -119,7 +119,12 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Reset { yes: false } => bail!("a reset forgets ledger, carts and logs: say --yes"),
         Command::Reset { yes: true } => {
             volumes::forget_state(&place)?;
-            say("the state is made anew at the next start; identity and provisioning stay")
+            watch::ask_restart(&place, "a factory reset")?;
+            say(if watch::runs() {
+                "the box restarts as soon as nobody is at a lane, and makes its state anew; identity and provisioning stay"
+            } else {
+                "the state is made anew at the next start; identity and provisioning stay"
+            })
         }
         Command::Support { to } => say(&why::support(&place, to)?.display().to_string()),
         Command::BootBackend { arguments } => {

@@ -26,8 +26,12 @@ use crate::slot::running;
 use crate::update::{self, Bundle};
 use crate::wave::{Restart, Window, is_its_turn, place_of};
 
+/// Here, with its reason, while a restart is asked for that is no update's.
+pub const RESTART: &str = "/run/caretaker/restart";
 /// Asked for by a person: its hours do not matter.
 pub const AT_ONCE: &str = "/run/caretaker/at-once";
+/// systemd takes down what runs within this; only then is it asked again.
+const RESTART_AGAIN: Duration = Duration::from_secs(300);
 const STEP: Duration = Duration::from_secs(2);
 /// A view is said again after this long.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
@@ -66,7 +70,7 @@ struct Watch {
     window: Option<Window>,
     said: Option<(Instant, BoxView)>,
     sticks: BTreeSet<std::path::PathBuf>,
-    restart_wanted: Option<String>,
+    restarted: Option<Instant>,
     waits_for: String,
     look_at: Instant,
     update: Option<JoinHandle<Result<()>>>,
@@ -95,7 +99,7 @@ impl Watch {
             window,
             said: None,
             sticks: BTreeSet::new(),
-            restart_wanted: None,
+            restarted: None,
             waits_for: String::new(),
             look_at: Instant::now() + FIRST_LOOK,
             update: None,
@@ -152,13 +156,16 @@ impl Watch {
         let new = !found.is_subset(&self.sticks);
         self.sticks = found;
         // Whatever was plugged in at the start, the first boot has seen.
-        if !new || (self.said.is_some() && self.restart_wanted.is_some()) {
+        if !new {
             return;
         }
         let choice = provisioning::take(&self.place, &first_boot::sticks(&self.place), true);
         let before = first_boot::told(&self.place).view.provisioning;
         if choice.keep {
-            self.restart_wanted = Some(format!("a provisioning file was taken from {}", choice.told.detail));
+            let why = format!("a provisioning file was taken from {}", choice.told.detail);
+            if let Err(error) = ask_restart(&self.place, &why) {
+                tracing::error!(error = %format!("{error:#}"), "it holds from the next start on");
+            }
         }
         // A stick without a file says nothing new.
         let nothing = Provisioning::default();
@@ -200,14 +207,16 @@ impl Watch {
     }
 
     fn restart_when_nobody_minds(&mut self) {
-        let pending = self.place.at(PENDING).exists();
-        let Some(why) = self.restart_wanted.clone().or(pending.then(|| "an update".to_owned())) else {
+        if self.restarted.is_some_and(|at| at.elapsed() < RESTART_AGAIN) {
             return;
-        };
+        }
+        let wanted = files::text(&self.place.at(RESTART));
+        let asked = wanted.is_some() || self.place.at(AT_ONCE).exists();
+        let pending = self.place.at(PENDING).exists();
+        let Some(why) = wanted.or_else(|| pending.then(|| "an update".to_owned())) else { return };
         let expected = self.ears.expected();
         let gate_runs = active(&self.place, &expected.services).contains("gated");
         let lanes = self.ears.lanes(&expected, gate_runs);
-        let asked = self.place.at(AT_ONCE).exists() || self.restart_wanted.is_some();
         let bad_window = self.window.is_none() && self.updates.window.is_some();
         let decision = match crate::wave::restart(&lanes, self.window.as_ref(), now_ms() / 1000, asked) {
             Restart::Now if bad_window && !asked => Restart::Later("its window cannot be read".to_owned()),
@@ -222,6 +231,7 @@ impl Watch {
             }
             Restart::Now => {
                 tracing::info!(why, "restarting");
+                self.restarted = Some(Instant::now());
                 let restarted = Boot::open(&self.place)
                     .and_then(|boot| boot.before_restart())
                     .and_then(|argument| restart(&self.place, argument));
@@ -297,6 +307,14 @@ fn clock(place: &Place) -> ClockView {
 }
 
 /// Asks for a restart as soon as nobody is at a lane, whatever the hour.
+///
+/// # Errors
+/// Names the file.
+pub fn ask_restart(place: &Place, why: &str) -> Result<()> {
+    Ok(files::replace(&place.at(RESTART), why.as_bytes(), 0o644)?)
+}
+
+/// As [`ask_restart`], for the update that waits.
 ///
 /// # Errors
 /// Names the file.
