@@ -2,12 +2,14 @@
 //! sees a device on a bus, with descriptors, enumeration, polling and unplugging.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 
 use crate::wait;
 
@@ -17,6 +19,8 @@ pub const VENDOR: u16 = 0x1d6b;
 pub const PRODUCT: u16 = 0x8c01;
 
 const GADGETS: &str = "/sys/kernel/config/usb_gadget";
+/// A report that is not fetched by then is never fetched.
+const FETCHED_MAX: Timespec = Timespec { tv_sec: 4, tv_nsec: 0 };
 /// Data bytes of one report.
 const CHUNK: usize = 56;
 /// Report id, count, AIM identifier, data, flags.
@@ -70,7 +74,9 @@ impl Scanner {
         fs::write(self.folder.join("UDC"), &self.controller).context("cannot plug the scanner in")?;
         let port = self.port_path()?;
         self.port = Some(wait("the gadget's own device", Duration::from_secs(5), || {
-            Ok(File::options().read(true).write(true).open(&port).ok())
+            let mut options = File::options();
+            options.read(true).write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+            Ok(options.open(&port).ok())
         })?);
         wait("a hidraw device", Duration::from_secs(10), || Ok((hidraws()?.len() > before).then_some(())))
     }
@@ -91,13 +97,22 @@ impl Scanner {
         reports.iter().try_for_each(|report| self.send(report))
     }
 
-    /// Sends one report. Waits only while the one before is not yet fetched.
+    /// Sends one report. Waits only while the one before is not yet fetched, and not for ever: reports are fetched
+    /// while somebody has the hidraw device open.
     pub fn send(&mut self, report: &[u8]) -> Result<()> {
-        self.port
-            .as_mut()
-            .context("the scanner is not plugged in")?
-            .write_all(report)
-            .context("cannot report")
+        let port = self.port.as_mut().context("the scanner is not plugged in")?;
+        loop {
+            match port.write(report) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut ready = [PollFd::new(&*port, PollFlags::OUT)];
+                    let count =
+                        poll(&mut ready, Some(&FETCHED_MAX)).context("cannot wait for the scanner")?;
+                    ensure!(count > 0, "nobody reads the scanner");
+                }
+                Err(error) => return Err(error).context("cannot report"),
+            }
+        }
     }
 
     fn port_path(&self) -> Result<PathBuf> {

@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_secs(60);
 /// Writing a slot, emulated.
 const UPDATE_MAX: Duration = Duration::from_secs(900);
 /// From the health gate's start to its verdict.
-const HEALTH_MAX: Duration = Duration::from_secs(300);
+const HEALTH_MAX: Duration = Duration::from_secs(120);
 /// Longest unlock pulse there may be (engine::gate::UNLOCK_MAX); the emulation may be late by the rest.
 const PULSE_MAX_MS: f64 = 2_000.0;
 /// Where the stick with bundles is mounted.
