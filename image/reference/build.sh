@@ -259,6 +259,7 @@ END
   if [ "$VARIANT" = stile-sim ]; then sim "$tree"; fi
   depmod -b "$tree" "$RELEASE"
 
+  python3 "$HERE/tree.py" check "$tree"
   python3 "$HERE/tree.py" users "$tree"
   systemctl --root="$tree" preset-all --preset-mode=enable-only >/dev/null 2>&1
   if [ "$BOARD" = x86-64 ]; then ldconfig -r "$tree"; fi

@@ -92,7 +92,10 @@ class Programs(Folder):
         out = self.folder / "out"
         tree.pick(str(base), str(rules), str(out))
         self.assertIn("libc.so.6", {path.name for path in out.rglob("*")})
+        tree.check(str(base))
         found.unlink()
+        with self.assertRaisesRegex(SystemExit, "bin/true needs libc.so.6, which is not in the tree"):
+            tree.check(str(base))
         with self.assertRaisesRegex(SystemExit, "needs libc.so.6, which is not in the tree"):
             tree.prune(str(base), str(rules))
 

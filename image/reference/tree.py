@@ -4,6 +4,7 @@
 tree.py prune TREE RULES            delete what RULES say, then every shared library that nothing left in TREE needs
 tree.py pick TREE RULES OUT         copy what RULES keep, and the shared libraries it needs, to OUT (for the initrd)
 tree.py modules KERNEL LIST OUT     copy the modules of LIST and what they need from lib/modules/RELEASE of KERNEL
+tree.py check TREE                  fail when a program or library in TREE needs one that is not there
 tree.py users TREE                  write /etc/passwd and its like from TREE/usr/lib/sysusers.d
 
 A rules file has a line for each pattern, `+ PATTERN` to keep or `- PATTERN` to drop; the first that matches a path
@@ -242,6 +243,10 @@ def modules(kernel, list_path, out):
             shutil.copyfile(folder / name, Path(out, "usr", base, name))
 
 
+def check(tree):
+    Libraries(tree).closure([path for path in walk(tree) if path.startswith("usr/")])
+
+
 def users(tree):
     """Ids must be given: the state partition outlives the image, so no number may depend on what else is installed."""
     people, groups, members = {}, {}, []
@@ -282,7 +287,7 @@ def users(tree):
 
 
 def main():
-    commands = {"prune": (prune, 2), "pick": (pick, 3), "modules": (modules, 3), "users": (users, 1)}
+    commands = {"prune": (prune, 2), "pick": (pick, 3), "modules": (modules, 3), "check": (check, 1), "users": (users, 1)}
     command, *arguments = sys.argv[1:] or ["help"]
     if command not in commands or len(arguments) != commands[command][1]:
         sys.exit(__doc__)
