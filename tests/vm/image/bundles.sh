@@ -30,14 +30,10 @@ build() {
 # rebundle NAME KEYS COMPATIBLE: the content of the next version, signed by these keys and for this board.
 rebundle() {
   local work=out/image-next/work-stile-x86-64-sim
-  local tree=$work/tree folder=$overlays/$1-bundle
   rm -f "$OUT/$1.raucb"
-  cp -al "$work/bundle" "$folder"
-  rm "$folder/manifest.raucm"
-  sed "s/^compatible=.*/compatible=$3/" "$work/bundle/manifest.raucm" >"$folder/manifest.raucm"
-  "$tree/lib64/ld-linux-x86-64.so.2" --library-path "$tree/usr/lib/x86_64-linux-gnu" "$tree/usr/bin/rauc" bundle \
-    --cert "$2/rauc.cert.pem" --key "$2/rauc.key.pem" --keyring "$2/rauc-ca.pem" "$folder" "$OUT/$1.raucb" \
-    >"$OUT/$1.log" 2>&1 || { tail "$OUT/$1.log" >&2; exit 1; }
+  "$work/programs/osimage" bundle --layout image/layouts/x86-64-efi.toml --keys "$2" --rauc "$work/rauc" --compatible "$3" \
+    --version 2 --content kernel="$work/uki.efi" --content root="$work/root.squashfs" \
+    --content verity="$work/root.verity" --output "$OUT/$1.raucb" >"$OUT/$1.log" 2>&1 || { tail "$OUT/$1.log" >&2; exit 1; }
 }
 
 build next 2
