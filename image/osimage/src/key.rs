@@ -34,7 +34,8 @@ pub struct SecretKey {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; KEY_LEN]);
 
-/// The first eight hexadecimal digits of the SHA-256 of a public key: enough to tell an operator's keys apart.
+/// The first eight hexadecimal digits of the SHA-256 of a public key: enough to tell an operator's keys
+/// apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 4]);
 
@@ -130,7 +131,8 @@ impl SecretKey {
         PublicKey(self.pair.public_key().as_ref().try_into().expect("32 bytes"))
     }
 
-    /// Signs `message` in the name of `purpose`, so that a signature made for one thing says nothing of another.
+    /// Signs `message` in the name of `purpose`, so that a signature made for one thing says nothing of
+    /// another.
     ///
     /// # Panics
     ///

@@ -115,7 +115,8 @@ fn certificate(
     // Its own configuration, so that the machine's adds nothing.
     let config = key.with_extension("cnf");
     let text = format!(
-        "[req]\ndistinguished_name = dn\nx509_extensions = ext\nutf8 = yes\nstring_mask = utf8only\n[dn]\n[ext]\n{extensions}\
+        "[req]\ndistinguished_name = dn\nx509_extensions = ext\nutf8 = yes\nstring_mask = utf8only\n\
+         [dn]\n[ext]\n{extensions}\
          subjectKeyIdentifier = hash\n"
     );
     let write = |path: &Path| {

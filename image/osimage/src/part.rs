@@ -66,8 +66,8 @@ impl<D> Write for Part<'_, D> {
     }
 }
 
-/// The files of a FAT file system that lie in `folders` ("" for its root), with what is in those that `wanted`
-/// names, as far as they are no longer than `length_max` bytes. Paths are from the root, without a leading
+/// The files of a FAT file system that lie in `folders` ("" for its root), with what is in those that
+/// `wanted` names, as far as they are no longer than `length_max` bytes. Paths are from the root, without a leading
 /// slash. A folder that is not there has no files.
 ///
 /// # Errors

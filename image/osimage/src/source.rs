@@ -52,7 +52,8 @@ impl Packing {
     }
 }
 
-/// The name of the image in a packed file: `box.img` for `box.img.zst`. Block map and signature are named after it.
+/// The name of the image in a packed file: `box.img` for `box.img.zst`. Block map and signature are named
+/// after it.
 #[must_use]
 pub fn unpacked_name(path: &Path) -> PathBuf {
     let packed = ["zst", "xz", "gz"].iter().any(|ending| path.extension().is_some_and(|e| e == *ending));

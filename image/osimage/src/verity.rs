@@ -159,7 +159,8 @@ fn check_with(
     let digest = |block: &[u8]| -> [u8; DIGEST_LEN] {
         Sha256::new().chain_update(&salt).chain_update(block).finalize().into()
     };
-    // The top level comes first, after the block of the superblock. Each level is checked against the one above.
+    // The top level comes first, after the block of the superblock. Each level is checked against the one
+    // above.
     let mut above: Vec<u8> = root.to_vec();
     let mut at = 1;
     let mut block = vec![0; BLOCK];

@@ -129,8 +129,8 @@ impl<'a> Card<'a> {
         Ok(())
     }
 
-    /// Zeros over the first and last MiB of the card: no firmware finds an old or half a partition table. What
-    /// is known to be on the card is put on record there.
+    /// Zeros over the first and last MiB of the card: no firmware finds an old or half a partition table.
+    /// What is known to be on the card is put on record there.
     fn wipe_ends(&mut self) -> Result<(), FlashError> {
         let length = self.size.min(ALIGNMENT);
         let mut zeros = Pages::zeroed(length as usize);

@@ -62,6 +62,11 @@ struct Image {
 }
 
 fn image() -> Image {
+    image_in(STRETCH)
+}
+
+/// The image with a hash for each so many bytes.
+fn image_in(stretch: u64) -> Image {
     let layout = Layout::parse(LAYOUT, "card.toml").unwrap();
     let esp: Vec<u8> = (0..1_500_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let root: Vec<u8> = (0..2_000_000u32).map(|i| (i.wrapping_mul(40_503) >> 8) as u8).collect();
@@ -75,8 +80,8 @@ fn image() -> Image {
     let mut bytes = image.into_inner();
     bytes.resize(plan.size as usize, 0);
     let ranges = plan.mapped().into_iter().flat_map(|part| {
-        let starts = (part.start..part.end).step_by(STRETCH as usize);
-        starts.map(move |start| (start, part.end.min(start + STRETCH)))
+        let starts = (part.start..part.end).step_by(stretch as usize);
+        starts.map(move |start| (start, part.end.min(start + stretch)))
     });
     let ranges = ranges
         .map(|(start, end)| Range {
@@ -388,15 +393,29 @@ fn a_card_that_does_not_answer_is_given_up_and_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_slow_card_goes_on_by_itself() {
-    let image = image();
-    let slow = card(image.len(), Faults { slow: 20_000, ..Faults::default() });
-    let cards = [slow, card(image.len(), Faults::default()), card(image.len() - 1, Faults::default())];
-    let results = run_all(&image.job(), &cards);
-    assert!(results[0].is_ok() && results[1].is_ok());
-    assert_eq!(results[2].as_ref().unwrap_err().kind(), FailureKind::Refused);
-    image.assert_whole(&cards[0].bytes(), &[]);
-    image.assert_whole(&cards[1].bytes(), &[]);
+fn a_card_that_the_others_cannot_wait_for_goes_on_by_itself() {
+    // More pieces than may wait, so that the card that sleeps is cut off.
+    let image = image_in(32 << 10);
+    for sleeps_at in [3, 40, 60] {
+        let slow = card(image.len(), Faults { hang_at: Some(sleeps_at), ..Faults::default() });
+        let cards = [slow, card(image.len(), Faults::default()), card(image.len() - 1, Faults::default())];
+        let mut order = Vec::new();
+        let targets = cards.iter().map(|card| target(card, None)).collect();
+        let results = flash(&image.job(), targets, |number, event| {
+            if matches!(event, Event::Done(_)) {
+                order.push(number);
+            }
+            if order.contains(&1) {
+                // The other card is whole while this one sleeps.
+                cards[0].let_go();
+            }
+        });
+        assert_eq!(order, [2, 1, 0]);
+        assert!(results[0].is_ok() && results[1].is_ok());
+        assert_eq!(results[2].as_ref().unwrap_err().kind(), FailureKind::Refused);
+        image.assert_whole(&cards[0].bytes(), &[]);
+        image.assert_whole(&cards[1].bytes(), &[]);
+    }
 }
 
 #[test]

@@ -35,8 +35,6 @@ pub struct Faults {
     pub hang_at: Option<usize>,
     /// A byte that does not keep its value.
     pub stuck_byte: Option<u64>,
-    /// How long each write takes, in turns of another thread.
-    pub slow: u32,
 }
 
 /// The card outlives the program that writes to it.
@@ -154,9 +152,6 @@ impl Medium for Card {
     }
 
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize> {
-        for _ in 0..self.faults.slow {
-            std::thread::yield_now();
-        }
         let faults = self.faults;
         let mut store = self.look();
         store.writes += 1;
