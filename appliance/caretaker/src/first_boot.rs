@@ -276,6 +276,14 @@ mod tests {
         assert_eq!(Release::parse(""), Release::default());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_release(text in "\\PC{0,60}", value in "['\"]?\\PC{0,20}['\"]?") {
+            let _ = Release::parse(&text);
+            let _ = Release::parse(&format!("IMAGE_VERSION={value}\nVARIANT={text}"));
+        }
+    }
+
     /// A box whose disk is gone: everybody is told, and nothing is made up.
     #[test]
     fn without_a_disk_the_box_says_so() {

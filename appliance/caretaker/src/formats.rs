@@ -81,7 +81,8 @@ pub fn closes_the_way_back(place: &Place, other: Slot, kept: &BTreeMap<String, i
     let unreadable = kept.iter().filter_map(|(file, number)| {
         let (oldest, newest) = reads.get(file)?;
         (!(oldest..=newest).contains(&number)).then(|| {
-            format!("version {version} in slot {other} reads {file} of form {oldest} to {newest}, and it is {number} now")
+            let reads = format!("reads {file} of form {oldest} to {newest}");
+            format!("version {version} in slot {other} {reads}, and it is {number} now")
         })
     });
     let text = unreadable.collect::<Vec<_>>().join("; ");

@@ -3,8 +3,8 @@
 //!
 //! It deliberately opens no gate, reads no device of the trade and installs no bytes: RAUC writes slots, the boot
 //! loaders choose by rules that lie in [`osimage::slots`], and services say on the bus how they are. Decisions are
-//! pure ([`disks`], [`verdict`], [`wave`], [`boots::look_back`], [`provisioning::choose`]); what touches the world takes a [`place::Place`], so
-//! that tests run on a folder.
+//! pure ([`disks`], [`verdict`], [`wave`], [`boots::look_back`], [`provisioning::choose`]); what touches the world
+//! takes a [`place::Place`], so that tests run on a folder.
 
 pub mod backend;
 pub mod boots;

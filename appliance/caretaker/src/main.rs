@@ -121,7 +121,7 @@ fn run(arguments: Arguments) -> Result<()> {
             volumes::forget_state(&place)?;
             watch::ask_restart(&place, "a factory reset")?;
             say(if watch::runs() {
-                "the box restarts as soon as nobody is at a lane, and makes its state anew; identity and provisioning stay"
+                "the box restarts as soon as nobody is at a lane, with a new state; identity and provisioning stay"
             } else {
                 "the state is made anew at the next start; identity and provisioning stay"
             })

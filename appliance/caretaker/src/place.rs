@@ -74,3 +74,40 @@ impl Place {
             .find(|path| path.exists())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Layouts, udev's rules, RAUC's slots and the names here speak of the same partitions.
+    #[test]
+    fn partitions_are_those_of_the_layouts() {
+        let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../image");
+        let read =
+            |path: &str| std::fs::read_to_string(image.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let rules = read("reference/boot/61-stile-slots.rules");
+        for (layout, rauc, own) in [
+            ("x86-64-efi", "system.conf", partition::ESP),
+            ("raspberry-pi", "system.raspberry-pi.conf", partition::SELECT),
+        ] {
+            let layout: toml::Table = read(&format!("layouts/{layout}.toml")).parse().expect("TOML");
+            let partitions = layout["partition"].as_array().expect("partitions");
+            let names: Vec<&str> = partitions.iter().map(|it| it["name"].as_str().expect("a name")).collect();
+            for name in [own, partition::PROVISION, partition::IDENTITY, partition::STATE] {
+                assert!(names.contains(&name), "{name} in {names:?}");
+            }
+            for name in &names {
+                let pattern = match name.split_once('-') {
+                    Some((kind, "a" | "b")) => format!("{kind}-[ab]"),
+                    _ => (*name).to_owned(),
+                };
+                assert!(rules.contains(&pattern), "{pattern} in udev's rules");
+            }
+            let slots = read(&format!("reference/boot/{rauc}"));
+            let devices: Vec<&str> =
+                slots.lines().filter_map(|line| line.strip_prefix("device=/dev/stile/")).collect();
+            assert_eq!(devices.len(), 6);
+            assert!(devices.iter().all(|device| names.contains(device)), "{devices:?} in {names:?}");
+        }
+    }
+}

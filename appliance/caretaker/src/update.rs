@@ -161,6 +161,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_description(text in "\\PC{0,80}", value in "[0-9]{0,30}") {
+            let _ = Bundle::parse(&text);
+            let near = format!(r#"{{"update":{{"version":{text:?}}},"meta":{{"stile":{{"released":"{value}"}}}}}}"#);
+            let _ = Bundle::parse(&near);
+        }
+    }
+
     #[test]
     fn which_board() {
         let folder = tempfile::tempdir().unwrap();

@@ -253,7 +253,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_window(text in "\\PC{0,16}", near in "[0-9]{1,2}:[0-9]{1,2}-[0-9]{1,2}:[0-9]{1,2}", now in any::<u64>()) {
+        fn any_window(
+            text in "\\PC{0,16}",
+            near in "[0-9]{1,2}:[0-9]{1,2}-[0-9]{1,2}:[0-9]{1,2}",
+            now in any::<u64>(),
+        ) {
             for text in [text, near] {
                 if let Ok(window) = Window::parse(&text, None) {
                     let _ = window.has(now);
