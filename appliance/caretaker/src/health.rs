@@ -22,7 +22,7 @@ use crate::wave;
 
 /// What a proven version saw; on identity, which is there also where the state is not.
 const BASELINE: &str = "baseline.json";
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A version that is not well leaves when its lanes are quiet, or after this long: it may not serve at all.
 const FAREWELL: Duration = Duration::from_secs(300);
 

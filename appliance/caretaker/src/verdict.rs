@@ -7,7 +7,7 @@ use engine::message::HealthState;
 use serde::{Deserialize, Serialize};
 
 /// A version has this long to become well.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// It must have been well for this long without a break.
 pub const STEADY: Duration = Duration::from_secs(10);
 
