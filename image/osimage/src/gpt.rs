@@ -187,22 +187,32 @@ pub struct Encoded {
 }
 
 impl Table {
+    /// Whether the table can be written: the disk has room for both copies, and the partitions lie between
+    /// them. Not every table that can be read can: other tools may write longer or shorter ones.
+    #[must_use]
+    pub fn can_be_encoded(&self) -> bool {
+        let last_usable = self.sectors.checked_sub(ENTRY_SECTORS + 2);
+        let between = |partition: &Partition| {
+            (FIRST_USABLE..=partition.last).contains(&partition.first)
+                && last_usable.is_some_and(|last_usable| partition.last <= last_usable)
+                && (1..=ENTRIES).contains(&(partition.number as usize))
+        };
+        last_usable.is_some() && self.partitions.len() <= ENTRIES && self.partitions.iter().all(between)
+    }
+
     /// The table as bytes.
     ///
     /// # Panics
     ///
-    /// When the disk is too small for a table, a partition lies outside of it, or there are too many
-    /// partitions: a plan is checked before.
+    /// When it [cannot be encoded](Table::can_be_encoded).
     #[must_use]
     pub fn encode(&self) -> Encoded {
-        let last = self.sectors.checked_sub(1).expect("a disk has sectors");
-        let last_usable = last.checked_sub(ENTRY_SECTORS + 1).expect("a disk has room for two tables");
-        assert!(self.partitions.len() <= ENTRIES, "a table holds 128 partitions");
+        assert!(self.can_be_encoded(), "partitions lie between two tables");
+        let last = self.sectors - 1;
+        let last_usable = last - ENTRY_SECTORS - 1;
         let mut entries = vec![0; ENTRIES * ENTRY_LEN];
         for partition in &self.partitions {
             let index = partition.number as usize - 1;
-            let room = FIRST_USABLE <= partition.first && partition.first <= partition.last;
-            assert!(room && partition.last <= last_usable, "a partition lies between the tables");
             encode_entry(partition, &mut entries[index * ENTRY_LEN..][..ENTRY_LEN]);
         }
         let checksum = crc32fast::hash(&entries);

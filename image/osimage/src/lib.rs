@@ -9,6 +9,7 @@ pub mod bmap;
 pub mod boot;
 pub mod bundle;
 pub mod device;
+pub mod disk;
 pub mod flash;
 pub mod gpt;
 pub mod inspect;

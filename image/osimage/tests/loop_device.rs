@@ -79,6 +79,8 @@ fn a_block_device_is_flashed_and_its_last_partition_reaches_its_end() {
     let Some(device) = bench.device(32, &[]) else { return };
     let flashed = bench.flash(&device.device);
     assert!(flashed.status.success(), "{}", text(&flashed.stderr));
+    let verified = bench.osimage(&["verify", &device.device, "--bmap", "a.img.bmap"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
     let shown = bench.osimage(&["inspect", "--json", &device.device]);
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["primary_damage"], serde_json::Value::Null);

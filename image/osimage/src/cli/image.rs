@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use osimage::bmap::Bmap;
+use osimage::disk::AsImage;
 use osimage::key::SecretKey;
 use osimage::layout::Layout;
 use osimage::plan::{Plan, plan};
@@ -84,8 +86,8 @@ pub fn sign(path: &Path, key: &Path, bmap: Option<std::path::PathBuf>) -> Result
     // What is signed is checked: a signature of a damaged image would be a promise that nobody can keep.
     let mut source = Source::open(path).with_context(|| format!("open {}", path.display()))?;
     image.bmap.verify_source(&mut source).with_context(|| format!("verify {}", path.display()))?;
-    let file = image.signature_file();
-    write_whole(&file, release::sign(&image.identity, &key).as_bytes())?;
+    let file = &image.signature;
+    write_whole(file, release::sign(&image.identity, &key).as_bytes())?;
     print(&format!("{}: signed by key {}\n", file.display(), key.public().id()))
 }
 
@@ -103,8 +105,14 @@ pub fn verify(path: &Path, bmap: Option<std::path::PathBuf>, key: Option<&Path>)
 fn check(path: &Path, bmap: Option<std::path::PathBuf>, key: Option<&Path>) -> Result<String> {
     let image = Image::load(path, bmap)?;
     let signer = key.map(|key| image.check_signature(key)).transpose()?;
-    let mut source = Source::open(path).with_context(|| format!("open {}", path.display()))?;
-    image.bmap.verify_source(&mut source).with_context(|| format!("verify {}", path.display()))?;
+    let verify = || format!("verify {}", path.display());
+    if open(path)?.metadata().with_context(verify)?.file_type().is_block_device() {
+        let mut disk = AsImage::new(open(path)?, image.bmap.image_size).with_context(verify)?;
+        image.bmap.verify(&mut disk).with_context(verify)?;
+    } else {
+        let mut source = Source::open(path).with_context(|| format!("open {}", path.display()))?;
+        image.bmap.verify_source(&mut source).with_context(verify)?;
+    }
     let signed = signer.map_or_else(
         || "signature not checked, no --key given".to_owned(),
         |key| format!("signed by key {key}"),

@@ -83,9 +83,11 @@ enum Command {
         #[arg(long)]
         bmap: Option<PathBuf>,
     },
-    /// Check an image against its block map, and its signature.
+    /// Check an image, or a disk that it was flashed to, against the block map and its signature.
+    ///
+    /// A disk is the image until a box has started from it: then its boot partition is another.
     Verify {
-        /// The image, packed or not.
+        /// The image, packed or not, or a disk; for a disk give --bmap.
         image: PathBuf,
         /// The block map; IMAGE.bmap when left out.
         #[arg(long)]
@@ -173,6 +175,8 @@ fn run(command: Command) -> Result<ExitCode> {
 /// An image file with its block map.
 struct Image {
     path: PathBuf,
+    /// Where its signature lies: beside the block map.
+    signature: PathBuf,
     bmap: Bmap,
     /// SHA-256 of the block map's text.
     identity: [u8; 32],
@@ -183,23 +187,21 @@ impl Image {
     fn load(path: &Path, bmap: Option<PathBuf>) -> Result<Self> {
         let bmap = bmap.unwrap_or_else(|| beside(&source::unpacked_name(path), ".bmap"));
         let text = read_text(&bmap, TEXT_MAX, "block map")?;
+        let signature = beside(&bmap.with_extension(""), ".sig");
         let name = || format!("read {}", bmap.display());
         Ok(Self {
             path: path.to_owned(),
+            signature,
             bmap: Bmap::parse(&text).with_context(name)?,
             identity: release::identity(&text),
         })
     }
 
-    fn signature_file(&self) -> PathBuf {
-        beside(&source::unpacked_name(&self.path), ".sig")
-    }
-
     /// Who of the public keys in the file `keys` signed the image.
     fn check_signature(&self, keys: &Path) -> Result<osimage::key::KeyId> {
         let keys = osimage::key::PublicKey::read_all(keys)?;
-        let file = self.signature_file();
-        let text = read_text(&file, release::LENGTH_MAX, "signature")?;
+        let file = &self.signature;
+        let text = read_text(file, release::LENGTH_MAX, "signature")?;
         release::check(&text, &self.identity, &keys).with_context(|| format!("check {}", file.display()))
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Card<'a> {
     /// Reads back what a record on the card says is there already.
     fn check_earlier_run(&mut self) -> Result<(), FlashError> {
         let mut record = Pages::zeroed(resume::LENGTH);
-        if self.size < resume::AT + resume::LENGTH as u64 {
+        if !self.keeps_record() {
             return Ok(());
         }
         self.read_at(resume::AT, &mut record)?;
@@ -138,7 +138,7 @@ impl<'a> Card<'a> {
         if tail_at >= length {
             self.write_at("wipe", tail_at, &zeros)?;
         }
-        if self.flushed > 0 {
+        if self.flushed > 0 && self.keeps_record() {
             zeros[resume::AT as usize..][..resume::LENGTH].copy_from_slice(&self.record().encode());
         }
         self.write_at("wipe", 0, &zeros)?;
@@ -242,7 +242,15 @@ impl<'a> Card<'a> {
         Resume { image: self.job.image, size: self.size, ranges: self.flushed }
     }
 
+    /// Whether the record lies in what is written last.
+    fn keeps_record(&self) -> bool {
+        self.job.bmap.image_size >= ALIGNMENT
+    }
+
     fn write_record(&mut self) -> Result<(), FlashError> {
+        if !self.keeps_record() {
+            return Ok(());
+        }
         let mut bytes = Pages::zeroed(resume::LENGTH);
         bytes.copy_from_slice(&self.record().encode());
         self.write_at("write", resume::AT, &bytes)

@@ -387,6 +387,9 @@ impl Start {
         let read = source.read_at(0, &mut head);
         read.map_err(|source| FlashError::Image(BmapError::Read { at: 0, source }))?;
         let table = Table::read_head(&head, size / SECTOR).ok().filter(|table| {
+            if !table.can_be_encoded() || size < 3 * ALIGNMENT {
+                return false;
+            }
             let again = table.encode().head;
             head.get(BOOT_CODE..again.len()) == Some(&again[BOOT_CODE..])
         });

@@ -110,15 +110,24 @@ pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         .next_back()
 }
 
+/// The identifier of an entry: its file name without the counter, in lower case.
+fn identifier(file: &str) -> String {
+    let folded = file.to_ascii_lowercase();
+    match (counter(&folded), folded.rsplit_once('+')) {
+        (Some(_), Some((stem, _))) => format!("{stem}{ENDING}"),
+        _ => folded,
+    }
+}
+
 /// The order of the menu, of file names of entries without a sort key: those without tries left go last, then newer
-/// names first.
+/// identifiers first. A counted and an uncounted name of one entry are equal: either may be chosen.
 #[must_use]
 pub fn order(a: &str, b: &str) -> Ordering {
     let (count_a, count_b) = (counter(a), counter(b));
     let exhausted = |counter: Option<Counter>| counter.is_some_and(|counter| counter.left == 0);
     exhausted(count_a)
         .cmp(&exhausted(count_b))
-        .then_with(|| uapi_version::strverscmp(&b.to_ascii_lowercase(), &a.to_ascii_lowercase()))
+        .then_with(|| uapi_version::strverscmp(&identifier(b), &identifier(a)))
         .then_with(|| match (count_a, count_b) {
             (Some(a), Some(b)) => b.left.cmp(&a.left).then(a.done.cmp(&b.done)),
             _ => Ordering::Equal,
@@ -191,7 +200,7 @@ mod tests {
         ];
         files.sort_by(|a, b| order(a, b));
         let want = [
-            // Both names of one entry after a cut inside its marking: the counted one is chosen.
+            // Both names of one entry after a cut inside its marking: equal, in the folder's order.
             "stile-000011-a+3.conf",
             "stile-000011-a.conf",
             "stile-000009-a.conf",

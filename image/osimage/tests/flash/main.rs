@@ -9,7 +9,8 @@ use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use osimage::bmap::{Bmap, Range};
+use osimage::bmap::{Bmap, BmapError, Range};
+use osimage::disk::AsImage;
 use osimage::flash::{Event, FailureKind, FlashError, Flashed, Job, Phase, Target, flash};
 use osimage::gpt::{Copy, Table};
 use osimage::layout::Layout;
@@ -167,6 +168,11 @@ fn an_image_is_written_where_it_is_mapped_and_nowhere_else() {
         assert!(done.fitted && done.resumed == 0 && done.size == size as u64);
         let after = target.bytes();
         image.assert_whole(&after, &[]);
+        image.bmap.verify(&mut AsImage::new(Cursor::new(&after), image.len() as u64).unwrap()).unwrap();
+        let mut changed = after.clone();
+        changed[5 << 20] ^= 1;
+        let read = &mut AsImage::new(Cursor::new(&changed), image.len() as u64).unwrap();
+        assert!(matches!(image.bmap.verify(read), Err(BmapError::Damage { .. })));
         let hole = (6 << 20) + 5000;
         assert!(after[hole..][..1 << 16] == before[hole..][..1 << 16], "an unmapped block was written");
         if size == image.len() {
@@ -208,6 +214,47 @@ fn a_table_of_another_tool_is_taken_as_it_is() {
     let target = card(image.len() + (2 << 20), Faults::default());
     assert!(!run(&image.job(), &target).unwrap().fitted);
     assert!(differs_only_unmapped(&image, &target.bytes()[..image.len()]));
+}
+
+#[test]
+fn a_table_that_we_could_not_write_is_taken_as_it_is() {
+    let mut image = image();
+    let mut bytes = image.bytes.to_vec();
+    // The first partition starts where our entries lie, and the checksums say that it is meant so.
+    bytes[1024 + 32] = 20;
+    bytes[1024 + 33] = 0;
+    bytes[512 + 40] = 20;
+    let entries = crc32fast::hash(&bytes[1024..1024 + 128 * 128]);
+    bytes[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
+    bytes[512 + 16..512 + 20].fill(0);
+    let header = crc32fast::hash(&bytes[512..512 + 92]);
+    bytes[512 + 16..512 + 20].copy_from_slice(&header.to_le_bytes());
+    assert!(!Table::read(&mut Cursor::new(&bytes), Copy::Primary).unwrap().can_be_encoded());
+    for range in &mut Arc::get_mut(&mut image.bmap).unwrap().ranges {
+        let start = range.first as usize * 4096;
+        range.sha256 = Sha256::digest(&bytes[start..(range.last as usize + 1) * 4096]).into();
+    }
+    image.bytes = Arc::new(bytes);
+    let target = card(image.len() + (2 << 20), Faults::default());
+    assert!(!run(&image.job(), &target).unwrap().fitted);
+    assert!(AsImage::new(Cursor::new(target.bytes()), image.len() as u64).is_err());
+}
+
+#[test]
+fn images_of_any_length_are_written() {
+    for length in [1, 511, 4096, 5000, 1 << 20, (1 << 20) + 1, (2 << 20) + 700, 3 << 20] {
+        let bytes: Vec<u8> = (0..length).map(|i: usize| (i * 7 >> 2) as u8).collect();
+        let last = length.div_ceil(4096) as u64 - 1;
+        let ranges = vec![Range { first: 0, last, sha256: Sha256::digest(&bytes).into() }];
+        let bmap = Bmap { image_size: length as u64, block_size: 4096, ranges };
+        let table = image().table;
+        let image = Image { bytes: Arc::new(bytes), bmap: Arc::new(bmap), table };
+        for more in [0, 100, 5 << 20] {
+            let target = card(length + more, Faults::default());
+            run(&image.job(), &target).unwrap();
+            assert!(target.bytes()[..length] == image.bytes[..], "{length} bytes on {} more", more);
+        }
+    }
 }
 
 #[test]
