@@ -24,15 +24,42 @@ TOP = Path(__file__).resolve().parents[2]
 LICENCE_FILE = re.compile(r"(?i)^(licen[cs]e|copying|copyright|notice|unlicense|third.?party)")
 # Short names of Debian's machine-readable copyright files, as SPDX writes them.
 SPDX_NAMES = {
-    "expat": "MIT", "mit": "MIT", "apache-2": "Apache-2.0", "apache-2.0": "Apache-2.0", "gpl-1+": "GPL-1.0-or-later",
-    "gpl-2": "GPL-2.0-only", "gpl-2+": "GPL-2.0-or-later", "gpl-3": "GPL-3.0-only", "gpl-3+": "GPL-3.0-or-later",
-    "lgpl-2": "LGPL-2.0-only", "lgpl-2+": "LGPL-2.0-or-later", "lgpl-2.1": "LGPL-2.1-only",
-    "lgpl-2.1+": "LGPL-2.1-or-later", "lgpl-3": "LGPL-3.0-only", "lgpl-3+": "LGPL-3.0-or-later",
-    "bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "bsd-4-clause": "BSD-4-Clause", "isc": "ISC",
-    "zlib": "Zlib", "epl-2.0": "EPL-2.0", "ofl-1.1": "OFL-1.1", "sil-1.1": "OFL-1.1", "mpl-2.0": "MPL-2.0",
-    "cc0-1.0": "CC0-1.0", "cc0": "CC0-1.0", "boost-1.0": "BSL-1.0", "gpl-2.0+": "GPL-2.0-or-later",
-    "lgpl-2.0+": "LGPL-2.0-or-later", "gpl-3.0+": "GPL-3.0-or-later", "0bsd": "0BSD", "afl-2.1": "AFL-2.1",
-    "edl-1.0": "BSD-3-Clause", "unicode": "Unicode-DFS-2016", "artistic": "Artistic-1.0-Perl", "x11": "X11",
+    "expat": "MIT",
+    "mit": "MIT",
+    "apache-2": "Apache-2.0",
+    "apache-2.0": "Apache-2.0",
+    "gpl-1+": "GPL-1.0-or-later",
+    "gpl-2": "GPL-2.0-only",
+    "gpl-2+": "GPL-2.0-or-later",
+    "gpl-3": "GPL-3.0-only",
+    "gpl-3+": "GPL-3.0-or-later",
+    "lgpl-2": "LGPL-2.0-only",
+    "lgpl-2+": "LGPL-2.0-or-later",
+    "lgpl-2.1": "LGPL-2.1-only",
+    "lgpl-2.1+": "LGPL-2.1-or-later",
+    "lgpl-3": "LGPL-3.0-only",
+    "lgpl-3+": "LGPL-3.0-or-later",
+    "bsd-2-clause": "BSD-2-Clause",
+    "bsd-3-clause": "BSD-3-Clause",
+    "bsd-4-clause": "BSD-4-Clause",
+    "isc": "ISC",
+    "zlib": "Zlib",
+    "epl-2.0": "EPL-2.0",
+    "ofl-1.1": "OFL-1.1",
+    "sil-1.1": "OFL-1.1",
+    "mpl-2.0": "MPL-2.0",
+    "cc0-1.0": "CC0-1.0",
+    "cc0": "CC0-1.0",
+    "boost-1.0": "BSL-1.0",
+    "gpl-2.0+": "GPL-2.0-or-later",
+    "lgpl-2.0+": "LGPL-2.0-or-later",
+    "gpl-3.0+": "GPL-3.0-or-later",
+    "0bsd": "0BSD",
+    "afl-2.1": "AFL-2.1",
+    "edl-1.0": "BSD-3-Clause",
+    "unicode": "Unicode-DFS-2016",
+    "artistic": "Artistic-1.0-Perl",
+    "x11": "X11",
 }
 
 
@@ -44,7 +71,9 @@ def debian(deb, places):
     """What a Debian package brings into the image; None when nothing of it is there."""
     fields = dict(
         line.split(": ", 1)
-        for line in run("dpkg-deb", "-f", str(deb), "Package", "Version", "Architecture", "Source", text=True).splitlines()
+        for line in run(
+            "dpkg-deb", "-f", str(deb), "Package", "Version", "Architecture", "Source", text=True
+        ).splitlines()
     )
     files = size = 0
     copyright_path = None
@@ -54,7 +83,9 @@ def debian(deb, places):
         if re.fullmatch(r"usr/share/doc/[^/]+/copyright", path) and mode[0] == "-":
             copyright_path = path
         plain = re.sub(r"\.xz$", "", path)
-        here = [place / plain for place in places if not plain.endswith("/") and os.path.lexists(place / plain)]
+        here = [
+            place / plain for place in places if not plain.endswith("/") and os.path.lexists(place / plain)
+        ]
         if not here and plain.startswith(("lib/", "boot/")):
             here = [place / "usr" / plain for place in places if os.path.lexists(place / "usr" / plain)]
         if mode[0] in "-lh" and here:
@@ -68,9 +99,14 @@ def debian(deb, places):
         text = run("tar", "xO", "./" + copyright_path, stdin=archive.stdout)
         archive.wait()
     return {
-        "name": fields["Package"], "version": fields["Version"], "arch": fields["Architecture"],
-        "source": found[1] if found else source, "source_version": found[2] if found else fields["Version"],
-        "files": files, "bytes": size, "copyright": text,
+        "name": fields["Package"],
+        "version": fields["Version"],
+        "arch": fields["Architecture"],
+        "source": found[1] if found else source,
+        "source_version": found[2] if found else fields["Version"],
+        "files": files,
+        "bytes": size,
+        "copyright": text,
         "sha256": hashlib.sha256(deb.read_bytes()).hexdigest(),
     }
 
@@ -95,8 +131,21 @@ def crates(programs, target):
     found = {}
     own_version = tomllib.loads((TOP / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     for program in programs:
-        command = ["cargo", "tree", "--locked", "-e", "normal", "--target", target, "--prefix", "none",
-                   "-f", "{p}|{l}", "-p", f"{program}@{own_version}"]
+        command = [
+            "cargo",
+            "tree",
+            "--locked",
+            "-e",
+            "normal",
+            "--target",
+            target,
+            "--prefix",
+            "none",
+            "-f",
+            "{p}|{l}",
+            "-p",
+            f"{program}@{own_version}",
+        ]
         if program == "kiosk":
             command += ["--no-default-features", "--features", "linuxkms"]
         for line in run(*command, text=True, cwd=TOP).splitlines():
@@ -143,7 +192,15 @@ def main():
     # The copyright files refer to these.
     base = next(deb for deb in debs if deb.name.startswith("base-files_"))
     archive = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(base)], stdout=subprocess.PIPE)
-    run("tar", "x", "-C", str(licences), "--strip-components=3", "./usr/share/common-licenses", stdin=archive.stdout)
+    run(
+        "tar",
+        "x",
+        "-C",
+        str(licences),
+        "--strip-components=3",
+        "./usr/share/common-licenses",
+        stdin=archive.stdout,
+    )
     archive.wait()
     shutil.copy(TOP / "LICENSE", licences / "stile")
     onnx = TOP / ".cache/onnxruntime"
@@ -159,23 +216,31 @@ def main():
             own.append((crate, number, licence))
             continue
         foreign.append((crate, number, licence, record))
-        files = [file for file in sorted(folder.rglob("*")) if file.is_file() and LICENCE_FILE.match(file.name)]
+        files = [
+            file for file in sorted(folder.rglob("*")) if file.is_file() and LICENCE_FILE.match(file.name)
+        ]
         for file in files:
             place = licences / "crates" / f"{crate}-{number}" / file.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
         if not files:
             # Apache's text is among the common ones; MIT's asks for a name, which is the record's.
-            missing.append(f"crates/{crate}-{number}\t{licence}\t{', '.join(record['authors'])}\t{record['repository'] or ''}")
+            missing.append(
+                f"crates/{crate}-{number}\t{licence}\t{', '.join(record['authors'])}\t{record['repository'] or ''}"
+            )
     (licences / "without-a-text.tsv").write_text("".join(f"{line}\n" for line in missing))
 
-    checksums = {(p["name"], p["version"]): p.get("checksum")
-                 for p in tomllib.loads((TOP / "Cargo.lock").read_text())["package"]}
+    checksums = {
+        (p["name"], p["version"]): p.get("checksum")
+        for p in tomllib.loads((TOP / "Cargo.lock").read_text())["package"]
+    }
     rows = ["kind\tname\tversion\tarchitecture\tsource\tsource version\tlicence\tfiles\tbytes"]
     for p in packages:
         licence = " AND ".join(p["licences"]) + ("" if p["whole"] else " +others")
-        rows.append(f"deb\t{p['name']}\t{p['version']}\t{p['arch']}\t{p['source']}\t{p['source_version']}\t"
-                    f"{licence.strip()}\t{p['files']}\t{p['bytes']}")
+        rows.append(
+            f"deb\t{p['name']}\t{p['version']}\t{p['arch']}\t{p['source']}\t{p['source_version']}\t"
+            f"{licence.strip()}\t{p['files']}\t{p['bytes']}"
+        )
     for crate, number, licence in own:
         rows.append(f"own\t{crate}\t{number}\t\tstile\t{version}\t{licence}\t\t")
     for crate, number, licence, _ in foreign:
@@ -185,17 +250,27 @@ def main():
     runtime = re.search(r"ORT_VERSION := (\S+)", (TOP / "Makefile").read_text())[1]
     rows.append(f"wheel\tonnxruntime\t{runtime}\t\tonnxruntime\t{runtime}\tMIT\t1\t")
     models = sorted((work / "tree/usr/share/stile/models").glob("*.onnx"))
-    rows += [f"model\t{model.name}\t{version}\t\tstile\t{version}\tGPL-3.0-only\t1\t{model.stat().st_size}" for model in models]
+    rows += [
+        f"model\t{model.name}\t{version}\t\tstile\t{version}\tGPL-3.0-only\t1\t{model.stat().st_size}"
+        for model in models
+    ]
     Path(f"{prefix}.packages.tsv").write_text("\n".join(rows) + "\n")
 
     def entry(kind, title, number, licence, purl=None, sha256=None, source=None, comment=None):
         made = {
             "SPDXID": "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]", "-", f"{kind}-{title}-{number}"),
-            "name": title, "versionInfo": number, "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
-            "licenseConcluded": "NOASSERTION", "licenseDeclared": licence, "copyrightText": "NOASSERTION",
+            "name": title,
+            "versionInfo": number,
+            "downloadLocation": "NOASSERTION",
+            "filesAnalyzed": False,
+            "licenseConcluded": "NOASSERTION",
+            "licenseDeclared": licence,
+            "copyrightText": "NOASSERTION",
         }
         if purl:
-            made["externalRefs"] = [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}]
+            made["externalRefs"] = [
+                {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}
+            ]
         if sha256:
             made["checksums"] = [{"algorithm": "SHA256", "checksumValue": sha256}]
         if source:
@@ -206,35 +281,98 @@ def main():
 
     entries = []
     for p in packages:
-        entries.append(entry(
-            "deb", p["name"], p["version"], " AND ".join(p["licences"]) if p["whole"] and p["licences"] else "NOASSERTION",
-            f"pkg:deb/debian/{p['name']}@{p['version'].replace('+', '%2B')}?arch={p['arch']}", p["sha256"],
-            f"Debian source package {p['source']} {p['source_version']}",
-            f"names in its copyright file: {', '.join(p['licences']) or 'none machine-readable'}; text in {name}.licences/debian/{p['name']}"))
+        entries.append(
+            entry(
+                "deb",
+                p["name"],
+                p["version"],
+                " AND ".join(p["licences"]) if p["whole"] and p["licences"] else "NOASSERTION",
+                f"pkg:deb/debian/{p['name']}@{p['version'].replace('+', '%2B')}?arch={p['arch']}",
+                p["sha256"],
+                f"Debian source package {p['source']} {p['source_version']}",
+                f"names in its copyright file: {', '.join(p['licences']) or 'none machine-readable'}; text in {name}.licences/debian/{p['name']}",
+            )
+        )
     entries += [entry("own", crate, number, licence) for crate, number, licence in own]
     for crate, number, licence, _ in foreign:
-        entries.append(entry("crate", crate, number, expression(licence),
-                             f"pkg:cargo/{crate}@{number.replace('+', '%2B')}", checksums.get((crate, number))))
-    entries.append(entry("toolchain", "rust-std", rust, "MIT OR Apache-2.0", comment="Rust's standard library, linked into each program"))
+        entries.append(
+            entry(
+                "crate",
+                crate,
+                number,
+                expression(licence),
+                f"pkg:cargo/{crate}@{number.replace('+', '%2B')}",
+                checksums.get((crate, number)),
+            )
+        )
+    entries.append(
+        entry(
+            "toolchain",
+            "rust-std",
+            rust,
+            "MIT OR Apache-2.0",
+            comment="Rust's standard library, linked into each program",
+        )
+    )
     library = (work / "tree/usr/lib/stile/libonnxruntime.so").read_bytes()
-    entries.append(entry("wheel", "onnxruntime", runtime, "MIT", f"pkg:pypi/onnxruntime@{runtime}",
-                         hashlib.sha256(library).hexdigest()))
+    entries.append(
+        entry(
+            "wheel",
+            "onnxruntime",
+            runtime,
+            "MIT",
+            f"pkg:pypi/onnxruntime@{runtime}",
+            hashlib.sha256(library).hexdigest(),
+        )
+    )
     for model in models:
-        entries.append(entry("model", model.name, version, "GPL-3.0-only", sha256=hashlib.sha256(model.read_bytes()).hexdigest()))
-    whole = entry("image", name, version, "NOASSERTION", sha256=hashlib.sha256((work / "root.squashfs").read_bytes()).hexdigest())
+        entries.append(
+            entry(
+                "model",
+                model.name,
+                version,
+                "GPL-3.0-only",
+                sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
+            )
+        )
+    whole = entry(
+        "image",
+        name,
+        version,
+        "NOASSERTION",
+        sha256=hashlib.sha256((work / "root.squashfs").read_bytes()).hexdigest(),
+    )
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"])))
     document = {
-        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": f"{name}-{version}",
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": f"{name}-{version}",
         "documentNamespace": f"https://stile.invalid/spdx/{name}-{version}-{whole['checksums'][0]['checksumValue'][:16]}",
         "creationInfo": {"created": created, "creators": ["Tool: stile bom.py"]},
         "documentDescribes": [whole["SPDXID"]],
         "packages": [whole, *entries],
-        "relationships": [{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": whole["SPDXID"]}]
-        + [{"spdxElementId": whole["SPDXID"], "relationshipType": "CONTAINS", "relatedSpdxElement": e["SPDXID"]} for e in entries],
+        "relationships": [
+            {
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": whole["SPDXID"],
+            }
+        ]
+        + [
+            {
+                "spdxElementId": whole["SPDXID"],
+                "relationshipType": "CONTAINS",
+                "relatedSpdxElement": e["SPDXID"],
+            }
+            for e in entries
+        ],
     }
     Path(f"{prefix}.spdx.json").write_text(json.dumps(document, indent=1) + "\n")
-    print(f"{len(packages)} Debian packages, {len(own)} own crates, {len(foreign)} crates, {len(models)} models; "
-          f"{len(missing)} without a licence text")
+    print(
+        f"{len(packages)} Debian packages, {len(own)} own crates, {len(foreign)} crates, {len(models)} models; "
+        f"{len(missing)} without a licence text"
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # Makes the reference image from Debian packages and our own programs. No root rights are needed, and nothing of the
 # machine that builds gets into the image but the programs that cargo built on it.
 #
-#   build.sh [--board x86-64|raspberry-pi] [--variant stile|stile-sim] [--profile release|dev] [--version V]
+#   build.sh [--board x86-64|raspberry-pi] [--variant stile|stile-sim] [--profile release|image|dev] [--version V]
 #            [--keys FOLDER] [--out FOLDER] [--overlay FOLDER] [--update] [STEP...]
 #
 # --overlay  is copied over the root tree last, so that tests can make versions that differ, or are broken
@@ -34,11 +34,15 @@ while [ $# -gt 0 ]; do
   esac
 done
 case $VARIANT in stile | stile-sim) ;; *) echo "build.sh: no variant $VARIANT" >&2; exit 2 ;; esac
-case $PROFILE in release) CARGO_FOLDER=release ;; dev) CARGO_FOLDER=debug ;; *) echo "build.sh: no profile $PROFILE" >&2; exit 2 ;; esac
+case $PROFILE in
+  release | image) CARGO_FOLDER=$PROFILE ;;
+  dev) CARGO_FOLDER=debug ;;
+  *) echo "build.sh: no profile $PROFILE" >&2; exit 2 ;;
+esac
 
 # How hard to compress: for people who wait for a download, or for tests.
 LEVEL=19
-[ "$PROFILE" = release ] || LEVEL=6
+[ "$PROFILE" != dev ] || LEVEL=6
 
 # Our programs; a crate that is missing fails the build. STILE_PROGRAMS names fewer of them, to try other parts alone.
 PROGRAMS=(${STILE_PROGRAMS-gated gate-failsafe code-reader cartd visiond kiosk console caretaker})
@@ -81,7 +85,7 @@ lines() { sed 's/#.*//; /^ *$/d' "$@"; }
 # Every file and folder below $1 gets the same time.
 same_time() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 
-# --- Debian's packages, downloaded and unpacked, without running any of their scripts -----------------------------
+# --- Debian's packages, downloaded and unpacked, without running any of their scripts -----------------------
 packages() {
   local lists=(packages/base.list "packages/$BOARD.list") hooks=() wanted sources=() suite
   wanted=$( (cd "$HERE" && cat "${lists[@]}" && echo "${SUITES[@]}" "$MIRROR") | sha256sum | cut -c1-16)
@@ -108,7 +112,7 @@ packages() {
   echo "$wanted" >"$CACHE/packages.stamp"
 }
 
-# --- Debian's kernel, the same package that tests/vm/kernel.sh prepares its simulators for ------------------------
+# --- Debian's kernel, the same package that tests/vm/kernel.sh prepares its simulators for ------------------
 kernel() {
   if [ "$BOARD" = raspberry-pi ]; then kernel_arm64; return; fi
   tests/vm/kernel.sh "$TOP/.cache/vm/kernel"
@@ -120,7 +124,8 @@ kernel() {
   (cd "$KERNEL/deb" && apt-get download -q "linux-image-$RELEASE") >"$KERNEL/log" 2>&1 ||
     die "linux-image-$RELEASE cannot be downloaded any more: remove .cache/vm/kernel"
   dpkg-deb -x "$KERNEL"/deb/*.deb "$KERNEL/root"
-  if [ -d "$KERNEL/root/usr/lib/modules" ]; then mkdir -p "$KERNEL/root/lib" && mv "$KERNEL/root/usr/lib/modules" "$KERNEL/root/lib/"; fi
+  mkdir -p "$KERNEL/root/lib"
+  [ ! -d "$KERNEL/root/usr/lib/modules" ] || mv "$KERNEL/root/usr/lib/modules" "$KERNEL/root/lib/"
   depmod -b "$KERNEL/root" "$RELEASE"
   touch "$KERNEL/stamp"
 }
@@ -140,13 +145,15 @@ kernel_arm64() {
   touch "$KERNEL/stamp"
 }
 
-# --- our own programs ---------------------------------------------------------------------------------------------
+# --- our own programs ---------------------------------------------------------------------------------------
 programs() {
   local crates=() program flags=(--profile "$PROFILE")
   if [ "$BOARD" = raspberry-pi ]; then
     # They are brought ready made: this machine's Rust has no library for another processor.
-    [ ${#PROGRAMS[@]} -eq 0 ] || [ -d "$WORK/programs" ] || die "put arm64 programs into $WORK/programs, or say STILE_PROGRAMS="
-    cargo build --profile "$PROFILE" -p osimage && mkdir -p "$WORK/programs" && cp "$TARGET/$CARGO_FOLDER/osimage" "$WORK/programs/"
+    [ ${#PROGRAMS[@]} -eq 0 ] || [ -d "$WORK/programs" ] ||
+      die "put arm64 programs into $WORK/programs, or say STILE_PROGRAMS="
+    cargo build --profile "$PROFILE" -p osimage
+    mkdir -p "$WORK/programs" && cp "$TARGET/$CARGO_FOLDER/osimage" "$WORK/programs/"
     return
   fi
   [ "$PROFILE" = dev ] || flags+=(--locked)
@@ -168,7 +175,7 @@ programs() {
   fi
 }
 
-# --- keys: the operator's, or new ones for development ------------------------------------------------------------
+# --- keys: the operator's, or new ones for development ------------------------------------------------------
 keys() {
   if [ -e "$KEYS" ]; then return; fi
   [ "$KEYS" = out/keys ] || die "there is no folder of keys $KEYS"
@@ -177,11 +184,12 @@ keys() {
   "$WORK/programs/osimage" keys "$KEYS" --name "Stile development"
 }
 
-# --- the root tree ------------------------------------------------------------------------------------------------
+# --- the root tree ------------------------------------------------------------------------------------------
 # Debian's part, kept from build to build as long as packages and rules are the same: $BASE.
 base() {
   local package deb rules
-  rules=$( (cat "$HERE"/files.rules "$HERE"/tree.py "$HERE"/packages/without.list "$CACHE/packages.stamp" && ls "$CACHE/debs/archives") | sha256sum | cut -c1-16)
+  rules=$( (cd "$HERE" && cat files.rules tree.py packages/without.list "$CACHE/packages.stamp" &&
+    ls "$CACHE/debs/archives") | sha256sum | cut -c1-16)
   BASE=$CACHE/base-$rules
   if [ -e "$BASE/etc" ]; then return; fi
   say "unpacking packages"
@@ -212,7 +220,7 @@ tree() {
   cp -a "$BASE" "$WORK/tree"
   ls -d "$CACHE"/debs/archives/*.deb "$KERNEL"/deb/*.deb >"$WORK/debs"
   local tree=$WORK/tree
-  (cd "$tree" && mkdir -p dev proc sys run tmp var mnt root usr/lib/stile usr/share/stile/models usr/share/stile/keys etc/rauc)
+  (cd "$tree" && mkdir -p dev proc sys run tmp var mnt root etc/rauc usr/lib/stile usr/share/stile/{models,keys})
 
   for program in "${PROGRAMS[@]}"; do
     [ -e "$WORK/programs/$program" ] || die "$WORK/programs/$program is missing: run the step programs"
@@ -288,18 +296,18 @@ sim() {
   install -m 755 "$WORK/programs/vm-guest" "$1/usr/lib/stile/vm-guest"
 }
 
-# --- squashfs and its hashes --------------------------------------------------------------------------------------
+# --- squashfs and its hashes --------------------------------------------------------------------------------
 root() {
   say "root file system"
   rm -f "$WORK"/root.squashfs "$WORK"/root.verity
-  mksquashfs "$WORK/tree" "$WORK/root.squashfs" -noappend -all-root -no-xattrs -comp zstd -Xcompression-level $LEVEL \
-    -b 128K -quiet -no-progress
+  mksquashfs "$WORK/tree" "$WORK/root.squashfs" -noappend -all-root -no-xattrs -comp zstd \
+    -Xcompression-level $LEVEL -b 128K -quiet -no-progress
   veritysetup format --salt="$SALT" --uuid="$UUID" --root-hash-file="$WORK/roothash" \
     "$WORK/root.squashfs" "$WORK/root.verity" >/dev/null
   chmod 644 "$WORK/root.verity" "$WORK/roothash"
 }
 
-# --- the initial RAM disk: systemd, udev, verity, caretaker -------------------------------------------------------
+# --- the initial RAM disk: systemd, udev, verity, caretaker -------------------------------------------------
 initrd() {
   local initrd=$WORK/initrd
   say "initial RAM disk"
@@ -316,7 +324,8 @@ initrd() {
   rm -rf "$initrd/var/cache"
   same_time "$initrd"
   (cd "$initrd" && find . -mindepth 1 -print0 | sort -z |
-    cpio --quiet --reproducible --null --create --format=newc --owner=0:0) | zstd -q -$LEVEL -T1 -f -o "$WORK/initrd.cpio.zst"
+    cpio --quiet --reproducible --null --create --format=newc --owner=0:0) |
+    zstd -q -$LEVEL -T1 -f -o "$WORK/initrd.cpio.zst"
 }
 
 # The hash tree's root pins every byte of the root; a byte that is not as it was panics, and the panic is kept.
@@ -327,7 +336,7 @@ cmdline() {
     "systemd.gpt_auto=no quiet loglevel=4 $(lines "$HERE/cmdline.$BOARD" "$HERE/cmdline.$VARIANT" 2>/dev/null | paste -sd' ')"
 }
 
-# --- the unified kernel image: what the firmware starts, signed as one when a key is given ------------------------
+# --- the unified kernel image: what the firmware starts, signed as one when a key is given ------------------
 uki() {
   local stub=$CACHE/efi/linuxx64.efi.stub align end section file vma arguments=()
   say "unified kernel image"
@@ -336,7 +345,8 @@ uki() {
   cp "$KERNEL/root/boot/vmlinuz-$RELEASE" "$WORK/vmlinuz"
   align=$(objdump -p "$stub" | sed -n 's/^SectionAlignment\s*//p')
   align=$((16#$align))
-  end=$(objdump -hw "$stub" | awk '/^ *[0-9]+ /{print "0x" $3, "0x" $4}' | while read -r size vma; do echo $((size + vma)); done | sort -n | tail -1)
+  end=$(objdump -hw "$stub" | awk '/^ *[0-9]+ /{print "0x" $3, "0x" $4}' |
+    while read -r size vma; do echo $((size + vma)); done | sort -n | tail -1)
   for section in osrel:tree/usr/lib/os-release cmdline:cmdline uname:uname initrd:initrd.cpio.zst linux:vmlinuz; do
     file=$WORK/${section#*:}
     vma=$(((end + align - 1) / align * align))
@@ -349,14 +359,15 @@ uki() {
   if [ -e "$KEYS/secureboot.key.pem" ]; then
     for file in "$WORK/uki.efi" "$WORK/systemd-boot.efi"; do
       [ "$file" = "$WORK/uki.efi" ] || cp "$CACHE/efi/systemd-bootx64.efi" "$file"
-      "${at_fixed_time[@]}" sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" --output "$file" "$file" 2>/dev/null
+      "${at_fixed_time[@]}" sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" \
+        --output "$file" "$file" 2>/dev/null
     done
   else
     cp "$CACHE/efi/systemd-bootx64.efi" "$WORK/systemd-boot.efi"
   fi
 }
 
-# --- the EFI system partition -------------------------------------------------------------------------------------
+# --- the EFI system partition -------------------------------------------------------------------------------
 esp() {
   local esp=$WORK/esp.img folder=$WORK/esp
   say "EFI system partition"
@@ -368,11 +379,11 @@ esp() {
   printf 'title Stile a, generation 1\nefi /EFI/stile/a.efi\n' >"$folder/loader/entries/stile-000001-a.conf"
   same_time "$folder"
   truncate -s 256M "$esp"
-  mkfs.vfat -F 32 -n ESP -i 53544C45 --invariant "$esp" >/dev/null
+  mkfs.vfat --invariant -F 32 -n ESP -i 53544C45 "$esp" >/dev/null
   mcopy -s -m -i "$esp" "$folder"/* ::
 }
 
-# --- a Raspberry Pi's boot partition, and the one that chooses it --------------------------------------------------
+# --- a Raspberry Pi's boot partition, and the one that chooses it -------------------------------------------
 boot() {
   local folder=$WORK/boot firmware=$WORK/firmware select=$WORK/select
   say "boot partitions"
@@ -386,6 +397,8 @@ boot() {
   cp "$WORK/initrd.cpio.zst" "$folder/initrd.img"
   { cmdline; echo; } >"$folder/cmdline.txt"
   cp "$HERE/config.txt" "$folder/config.txt"
+  # `osimage bundle` reads there what this boot partition belongs to.
+  cp "$WORK/tree/usr/lib/os-release" "$folder/os-release"
   # Partitions 3 and 4 of the layout; the caretaker writes this file anew, in the same words.
   printf '[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=4\n' >"$select/autoboot.txt"
   cp "$firmware/usr/lib/raspi-firmware/bootcode.bin" "$select/"
@@ -393,13 +406,13 @@ boot() {
   rm -f "$WORK/boot.img" "$WORK/select.img"
   truncate -s 128M "$WORK/boot.img"
   truncate -s 16M "$WORK/select.img"
-  mkfs.vfat -F 32 -n BOOT -i 53544C42 --invariant "$WORK/boot.img" >/dev/null
-  mkfs.vfat -F 16 -n SELECT -i 53544C53 --invariant "$WORK/select.img" >/dev/null
+  mkfs.vfat --invariant -F 32 -n BOOT -i 53544C42 "$WORK/boot.img" >/dev/null
+  mkfs.vfat --invariant -F 16 -n SELECT -i 53544C53 "$WORK/select.img" >/dev/null
   mcopy -s -m -i "$WORK/boot.img" "$folder"/* ::
   mcopy -s -m -i "$WORK/select.img" "$select"/* ::
 }
 
-# --- the disk image -----------------------------------------------------------------------------------------------
+# --- the disk image -----------------------------------------------------------------------------------------
 image() {
   local contents
   say "disk image $IMAGE.img"
@@ -411,7 +424,7 @@ image() {
   "$WORK/programs/osimage" assemble --layout "$LAYOUT" --output "$IMAGE.img" "${contents[@]/#/--content=}"
 }
 
-# --- what is given away: packed image, signature, update bundle, bill of materials ---------------------------------
+# --- what is given away: packed image, signature, update bundle, bill of materials --------------------------
 pack() {
   say "packing"
   zstd -q -f -$LEVEL -T0 "$IMAGE.img" -o "$IMAGE.img.zst"
@@ -425,8 +438,8 @@ bundle() {
   say "update bundle"
   if [ "$BOARD" = raspberry-pi ]; then third=boot=$WORK/boot.img; fi
   # RAUC as the PC's image has it, with its own libraries.
-  printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$tree/lib64/ld-linux-x86-64.so.2" "$tree/usr/lib/x86_64-linux-gnu" \
-    "$tree/usr/bin/rauc" >"$WORK/rauc"
+  printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$tree/lib64/ld-linux-x86-64.so.2" \
+    "$tree/usr/lib/x86_64-linux-gnu" "$tree/usr/bin/rauc" >"$WORK/rauc"
   chmod +x "$WORK/rauc"
   rm -f "$IMAGE.raucb"
   "$WORK/programs/osimage" bundle --layout "$LAYOUT" --keys "$KEYS" --rauc "$WORK/rauc" --compatible "$COMPATIBLE" \

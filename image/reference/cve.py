@@ -52,7 +52,11 @@ def debian_findings(rows, tracker, release):
     for (source, version), names in sorted(sources.items()):
         for cve, entry in sorted(tracker.get(source, {}).items()):
             state = entry.get("releases", {}).get(release)
-            if state is None or state.get("urgency") == "not yet assigned" and state.get("status") == "undetermined":
+            if (
+                state is None
+                or state.get("urgency") == "not yet assigned"
+                and state.get("status") == "undetermined"
+            ):
                 continue
             fixed = state.get("fixed_version")
             if state.get("status") == "resolved" and fixed is not None:
@@ -60,8 +64,13 @@ def debian_findings(rows, tracker, release):
                 if fixed == "0" or debian_key(version) >= debian_key(fixed):
                     continue
             yield {
-                "id": cve, "package": source, "version": version, "in": names, "urgency": state.get("urgency", ""),
-                "fixed": fixed or "", "kept": state.get("nodsa", ""),
+                "id": cve,
+                "package": source,
+                "version": version,
+                "in": names,
+                "urgency": state.get("urgency", ""),
+                "fixed": fixed or "",
+                "kept": state.get("nodsa", ""),
                 "what": entry.get("description", "").split("\n")[0][:120],
             }
 
@@ -86,7 +95,13 @@ def meets(version, requirement):
                 fixed = 0
             if not (have >= want and have[0][: fixed + 1] == want[0][: fixed + 1]):
                 return False
-        elif not {">=": have >= want, "<=": have <= want, "<": have < want, ">": have > want, "=": have == want}[sign]:
+        elif not {
+            ">=": have >= want,
+            "<=": have <= want,
+            "<": have < want,
+            ">": have > want,
+            "=": have == want,
+        }[sign]:
             return False
     return True
 
@@ -111,9 +126,14 @@ def rustsec_findings(rows, folder):
                 if not any(meets(version, requirement) for requirement in safe):
                     title = re.search(r"(?m)^# (.*)$", text)
                     yield {
-                        "id": advisory["id"], "package": name, "version": version, "in": [name],
-                        "urgency": advisory.get("informational", "vulnerability"), "fixed": "; ".join(ranges.get("patched", [])),
-                        "kept": "", "what": title[1][:120] if title else "",
+                        "id": advisory["id"],
+                        "package": name,
+                        "version": version,
+                        "in": [name],
+                        "urgency": advisory.get("informational", "vulnerability"),
+                        "fixed": "; ".join(ranges.get("patched", [])),
+                        "kept": "",
+                        "what": title[1][:120] if title else "",
                     }
 
 
@@ -134,7 +154,9 @@ def main():
         tracker = json.loads(arguments.debian.read_text())
         known = {row["source"] for row in rows if row["kind"] == "deb"} & set(tracker)
         if not known:
-            raise ValueError(f"{arguments.debian}: not one of the image's packages is in it; is this the tracker's file?")
+            raise ValueError(
+                f"{arguments.debian}: not one of the image's packages is in it; is this the tracker's file?"
+            )
         findings += debian_findings(rows, tracker, arguments.release)
     if arguments.rustsec:
         if not (arguments.rustsec / "crates").is_dir():
@@ -144,12 +166,19 @@ def main():
         print(json.dumps(findings, indent=1))
     else:
         for f in findings:
-            fixed = f"fixed in {f['fixed']}" if f["fixed"] else "not fixed" + (f" ({f['kept']})" if f["kept"] else "")
+            fixed = (
+                f"fixed in {f['fixed']}"
+                if f["fixed"]
+                else "not fixed" + (f" ({f['kept']})" if f["kept"] else "")
+            )
             print(f"{f['id']}  {f['package']} {f['version']}  {f['urgency']}  {fixed}  {f['what']}")
         counted = sum(1 for f in findings if f["fixed"])
         left_out = [] if arguments.debian else ["Debian's packages"]
         left_out += [] if arguments.rustsec else ["crates"]
-        print(f"{len(findings)} open, {counted} of them with a fix" + (f"; not looked at: {', '.join(left_out)}" if left_out else ""))
+        print(
+            f"{len(findings)} open, {counted} of them with a fix"
+            + (f"; not looked at: {', '.join(left_out)}" if left_out else "")
+        )
     return 1 if findings else 0
 
 

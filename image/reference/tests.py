@@ -108,7 +108,9 @@ class Users(Folder):
 
     def test_users_groups_and_members(self):
         self.users('u root 0 "root" /root\nu! gated 901 "the gate"\ng gpio 910 -\nm gated gpio\n')
-        self.assertIn("gated:x:901:901:the gate:/:/usr/sbin/nologin\n", (self.folder / "etc/passwd").read_text())
+        self.assertIn(
+            "gated:x:901:901:the gate:/:/usr/sbin/nologin\n", (self.folder / "etc/passwd").read_text()
+        )
         self.assertIn("gpio:x:910:gated\n", (self.folder / "etc/group").read_text())
         self.assertNotRegex((self.folder / "etc/shadow").read_text(), r"(?m)^[^:]*:[^!]")
         self.assertEqual((self.folder / "etc/shadow").stat().st_mode & 0o777, 0o600)
@@ -122,14 +124,37 @@ class Users(Folder):
 
 class Versions(unittest.TestCase):
     def test_debian_versions_sort_as_dpkg_sorts(self):
-        ordered = ["0", "1.0~~", "1.0~~a", "1.0~rc1", "1.0", "1.0-1~deb12u1", "1.0-1", "1.0-1+deb13u1", "1.0-1.1", "1.0-9",
-                   "1.0-10", "1.0a", "1.0+b", "1.0.1", "9.9", "10.1", "1:0.9", "2:0.1"]
+        ordered = [
+            "0",
+            "1.0~~",
+            "1.0~~a",
+            "1.0~rc1",
+            "1.0",
+            "1.0-1~deb12u1",
+            "1.0-1",
+            "1.0-1+deb13u1",
+            "1.0-1.1",
+            "1.0-9",
+            "1.0-10",
+            "1.0a",
+            "1.0+b",
+            "1.0.1",
+            "9.9",
+            "10.1",
+            "1:0.9",
+            "2:0.1",
+        ]
         self.assertEqual(sorted(reversed(ordered), key=cve.debian_key), ordered)
 
     def test_requirements_of_crates(self):
         for version, wanted, met in [
-            ("1.2.3", ">= 1.2.3", True), ("1.2.3", "^1.2", True), ("2.0.0", "^1.2", False), ("0.3.0", "^0.2.3", False),
-            ("1.2.3-rc.1", ">= 1.2.3", False), ("0.1.5", ">=0.1.2, <0.2.0", True), ("1.3.0", "~1.2", False),
+            ("1.2.3", ">= 1.2.3", True),
+            ("1.2.3", "^1.2", True),
+            ("2.0.0", "^1.2", False),
+            ("0.3.0", "^0.2.3", False),
+            ("1.2.3-rc.1", ">= 1.2.3", False),
+            ("0.1.5", ">=0.1.2, <0.2.0", True),
+            ("1.3.0", "~1.2", False),
         ]:
             self.assertEqual(cve.meets(version, wanted), met, (version, wanted))
         with self.assertRaisesRegex(ValueError, "no requirement"):
@@ -138,30 +163,50 @@ class Versions(unittest.TestCase):
 
 class Vulnerabilities(Folder):
     def report(self, *arguments):
-        rows = ["kind\tname\tversion\tarchitecture\tsource\tsource version\tlicence\tfiles\tbytes",
-                "deb\tlibssl3t64\t3.5.7-1\tamd64\topenssl\t3.5.7-1\t\t2\t9",
-                "deb\tlinux-image-6.12\t6.12.117-1~deb12u1\tamd64\tlinux-signed-6.12-amd64\t6.12.117+1~deb12u1\t\t1\t9",
-                "crate\ttime\t0.1.43\t\ttime\t0.1.43\t\t\t"]
+        rows = [
+            "kind\tname\tversion\tarchitecture\tsource\tsource version\tlicence\tfiles\tbytes",
+            "deb\tlibssl3t64\t3.5.7-1\tamd64\topenssl\t3.5.7-1\t\t2\t9",
+            "deb\tlinux-image-6.12\t6.12.117-1~deb12u1\tamd64\tlinux-signed-6.12-amd64\t6.12.117+1~deb12u1\t\t1\t9",
+            "crate\ttime\t0.1.43\t\ttime\t0.1.43\t\t\t",
+        ]
         packages = self.put("packages.tsv", "\n".join(rows) + "\n")
         out = io.StringIO()
-        with mock.patch.object(sys, "argv", ["cve.py", str(packages), *map(str, arguments)]), contextlib.redirect_stdout(out):
+        with (
+            mock.patch.object(sys, "argv", ["cve.py", str(packages), *map(str, arguments)]),
+            contextlib.redirect_stdout(out),
+        ):
             status = cve.main()
         return status, out.getvalue()
 
     def test_what_debian_has_not_fixed_is_open(self):
         def entry(**state):
             return {"description": "a hole", "releases": {"trixie": state}}
-        tracker = self.put("tracker.json", json.dumps({"openssl": {
-            "CVE-1": entry(status="resolved", fixed_version="3.5.7-1", urgency="medium"),
-            "CVE-2": entry(status="resolved", fixed_version="3.5.8-1", urgency="high"),
-            "CVE-3": entry(status="open", urgency="low", nodsa="minor issue"),
-            "CVE-4": entry(status="resolved", fixed_version="0", urgency="unimportant"),
-            "CVE-5": {"releases": {"sid": {"status": "open"}}},
-        }, "linux": {"CVE-6": entry(status="open", urgency="not yet assigned"),
-                                    "CVE-8": entry(status="resolved", fixed_version="6.12.117-1", urgency="high")}, "absent": {"CVE-7": entry(status="open")}}))
+
+        tracker = self.put(
+            "tracker.json",
+            json.dumps(
+                {
+                    "openssl": {
+                        "CVE-1": entry(status="resolved", fixed_version="3.5.7-1", urgency="medium"),
+                        "CVE-2": entry(status="resolved", fixed_version="3.5.8-1", urgency="high"),
+                        "CVE-3": entry(status="open", urgency="low", nodsa="minor issue"),
+                        "CVE-4": entry(status="resolved", fixed_version="0", urgency="unimportant"),
+                        "CVE-5": {"releases": {"sid": {"status": "open"}}},
+                    },
+                    "linux": {
+                        "CVE-6": entry(status="open", urgency="not yet assigned"),
+                        "CVE-8": entry(status="resolved", fixed_version="6.12.117-1", urgency="high"),
+                    },
+                    "absent": {"CVE-7": entry(status="open")},
+                }
+            ),
+        )
         status, text = self.report("--debian", tracker, "--json")
         self.assertEqual(status, 1)
-        self.assertEqual([(f["id"], f["fixed"]) for f in json.loads(text)], [("CVE-6", ""), ("CVE-2", "3.5.8-1"), ("CVE-3", "")])
+        self.assertEqual(
+            [(f["id"], f["fixed"]) for f in json.loads(text)],
+            [("CVE-6", ""), ("CVE-2", "3.5.8-1"), ("CVE-3", "")],
+        )
         self.assertIn("not looked at: crates", self.report("--debian", tracker)[1])
 
     def test_a_file_of_something_else_is_no_clean_report(self):
@@ -178,7 +223,9 @@ class Vulnerabilities(Folder):
         self.put("db/crates/other/RUSTSEC-2.md", text)
         status, text = self.report("--rustsec", self.folder / "db")
         self.assertEqual(status, 1)
-        self.assertTrue(text.startswith("RUSTSEC-1  time 0.1.43  vulnerability  fixed in >= 0.2.23  A hole\n1 open"), text)
+        self.assertTrue(
+            text.startswith("RUSTSEC-1  time 0.1.43  vulnerability  fixed in >= 0.2.23  A hole\n1 open"), text
+        )
 
 
 class Licences(unittest.TestCase):

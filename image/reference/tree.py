@@ -108,7 +108,9 @@ class Libraries:
 
     def read(self, paths):
         full = [os.path.join(self.tree, path) for path in paths]
-        text = subprocess.run(["readelf", "-dlW", *full], stdout=subprocess.PIPE, text=True, check=True).stdout
+        text = subprocess.run(
+            ["readelf", "-dlW", *full], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
         path = paths[0]
         for line in text.splitlines():
             if line.startswith("File: "):
@@ -218,7 +220,9 @@ def modules(kernel, list_path, out):
     for line in Path(folder, "modules.softdep").read_text().splitlines():
         words = line.split()
         if words[:1] == ["softdep"]:
-            soft[words[1].replace("-", "_")] = [word.replace("-", "_") for word in words[2:] if ":" not in word]
+            soft[words[1].replace("-", "_")] = [
+                word.replace("-", "_") for word in words[2:] if ":" not in word
+            ]
     rules = read_rules(list_path)
     todo = [path for path in needs if decide(rules, path)]
     warn_idle(rules, list_path, Path(folder, "modules.builtin").read_text().splitlines())
@@ -266,7 +270,10 @@ def users(tree):
     for name, ident in [(name, person[0]) for name, person in people.items()] + list(groups.items()):
         if not ident.isdigit():
             sys.exit(f"sysusers: {name} has no fixed id")
-    for what, ids in (("users", [person[0] for person in people.values()]), ("groups", list(groups.values()))):
+    for what, ids in (
+        ("users", [person[0] for person in people.values()]),
+        ("groups", list(groups.values())),
+    ):
         twice = {ident for ident in ids if ids.count(ident) > 1}
         if twice:
             sys.exit(f"sysusers: {what} share an id: {sorted(twice)}")
@@ -275,11 +282,17 @@ def users(tree):
     etc = Path(tree, "etc")
     nologin = "/usr/sbin/nologin"
     texts = {
-        "passwd": "".join(f"{n}:x:{people[n][0]}:{people[n][1]}:{people[n][2]}:{people[n][3]}:{nologin}\n" for n in order),
+        "passwd": "".join(
+            f"{n}:x:{people[n][0]}:{people[n][1]}:{people[n][2]}:{people[n][3]}:{nologin}\n" for n in order
+        ),
         # No password, and none can be set: the file system is read-only.
         "shadow": "".join(f"{n}:!*:1::::::\n" for n in order),
-        "group": "".join(f"{n}:x:{groups[n]}:{','.join(joined[n])}\n" for n in sorted(groups, key=lambda n: int(groups[n]))),
-        "gshadow": "".join(f"{n}:!*::{','.join(joined[n])}\n" for n in sorted(groups, key=lambda n: int(groups[n]))),
+        "group": "".join(
+            f"{n}:x:{groups[n]}:{','.join(joined[n])}\n" for n in sorted(groups, key=lambda n: int(groups[n]))
+        ),
+        "gshadow": "".join(
+            f"{n}:!*::{','.join(joined[n])}\n" for n in sorted(groups, key=lambda n: int(groups[n]))
+        ),
     }
     for name, text in texts.items():
         Path(etc, name).write_text(text)
@@ -287,7 +300,13 @@ def users(tree):
 
 
 def main():
-    commands = {"prune": (prune, 2), "pick": (pick, 3), "modules": (modules, 3), "check": (check, 1), "users": (users, 1)}
+    commands = {
+        "prune": (prune, 2),
+        "pick": (pick, 3),
+        "modules": (modules, 3),
+        "check": (check, 1),
+        "users": (users, 1),
+    }
     command, *arguments = sys.argv[1:] or ["help"]
     if command not in commands or len(arguments) != commands[command][1]:
         sys.exit(__doc__)

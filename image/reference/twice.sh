@@ -16,8 +16,9 @@ for number in 1 2; do
   sleep 2
 done
 status=0
-for file in out/twice-1/*.img out/twice-1/*.bmap out/twice-1/*.json out/twice-1/*.tsv out/twice-1/work-*/{root.squashfs,root.verity,uki.efi,esp.img}; do
+cd out/twice-1
+for file in *.img *.bmap *.json *.tsv work-*/{root.squashfs,root.verity,uki.efi,esp.img}; do
   [ -e "$file" ] || continue
-  if cmp -s "$file" "${file/twice-1/twice-2}"; then echo "same: $file"; else echo "differs: $file"; status=1; fi
+  if cmp -s "$file" "../twice-2/$file"; then echo "same: $file"; else echo "differs: $file"; status=1; fi
 done
 exit $status
