@@ -1,5 +1,5 @@
-//! The technician's tool: puts a disk image of a box together, signs, shows and checks it, makes update bundles
-//! and provisioning files, and writes images to cards.
+//! The technician's tool: puts a disk image of a box together, signs, shows and checks it, makes update
+//! bundles and provisioning files, and writes images to cards.
 //!
 //! It deliberately builds no file systems and boots nothing: it takes the files that a build makes, whichever
 //! that is. It changes no disk but by `flash`, and never unmounts one.

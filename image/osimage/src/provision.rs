@@ -1,4 +1,5 @@
-//! Provisioning files: what makes a box of an image the box of one place in one store, signed by the operator.
+//! Provisioning files: what makes a box of an image the box of one place in one store, signed by the
+//! operator.
 //!
 //! Text in UTF-8, at most 1 MiB. The first line is `stile-provision 1 <key id> <signature>`; everything after
 //! it is TOML, and what the signature is over (see [`crate::key`], purpose `STILE-PROVISION-1`). It lies raw
