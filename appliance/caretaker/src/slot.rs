@@ -24,7 +24,7 @@ pub struct Unknown;
 pub struct Running {
     /// The slot.
     pub slot: Slot,
-    /// The entry that was chosen, where a boot loader has entries; its counter is that of before this boot.
+    /// The entry that was chosen, where a boot loader has entries; its counter has counted this boot.
     pub entry: Option<Name>,
 }
 
@@ -33,7 +33,14 @@ pub struct Running {
 /// # Errors
 /// When nobody says.
 pub fn running(place: &Place) -> Result<Running, Unknown> {
-    let entry = variable(place, "LoaderEntrySelected").and_then(|text| Name::parse(&text));
+    // The identifier has no counter; the path of the file is told where systemd-boot has counted.
+    let selected = variable(place, "LoaderEntrySelected").and_then(|text| Name::parse(&text));
+    let counted = variable(place, "LoaderBootCountPath")
+        .and_then(|path| Name::parse(path.rsplit(['\\', '/']).next().unwrap_or_default()));
+    let same = |counted: &Name| {
+        selected.is_none_or(|it| (it.slot, it.generation) == (counted.slot, counted.generation))
+    };
+    let entry = counted.filter(same).or(selected);
     let of = |slot| Running { slot, entry: entry.filter(|entry| entry.slot == slot) };
     files::text(&place.at("/proc/cmdline"))
         .and_then(|text| from_command_line(&text))
@@ -111,9 +118,16 @@ mod tests {
         put(&place, &format!("{variables}/StubImageIdentifier-{LOADER}"), &utf16("\\EFI\\stile\\a.efi"));
         assert_eq!(running(&place).map(|it| it.slot), Ok(Slot::A));
         let selected = format!("{variables}/LoaderEntrySelected-{LOADER}");
-        put(&place, &selected, &utf16("stile-000007-b+3.conf"));
-        let entry = Name::parse("stile-000007-b+3.conf");
+        put(&place, &selected, &utf16("stile-000007-b.conf"));
+        let entry = Name::parse("stile-000007-b.conf");
         assert_eq!(running(&place), Ok(Running { slot: Slot::B, entry }));
+        let counted = format!("{variables}/LoaderBootCountPath-{LOADER}");
+        put(&place, &counted, &utf16("\\loader\\entries\\stile-000007-b+2-1.conf"));
+        let entry = Name::parse("stile-000007-b+2-1.conf");
+        assert_eq!(running(&place), Ok(Running { slot: Slot::B, entry }));
+        put(&place, &counted, &utf16("\\loader\\entries\\stile-000006-a+2-1.conf"));
+        assert_eq!(running(&place).map(|it| it.entry), Ok(Name::parse("stile-000007-b.conf")));
+        fs::remove_file(place.at(&counted)).unwrap();
         put(&place, "/proc/cmdline", b"root=/dev/x stile.slot=b quiet stile.slot=a\n");
         assert_eq!(running(&place), Ok(Running { slot: Slot::A, entry: None }));
         // What is not ours says nothing.
