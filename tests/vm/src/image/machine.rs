@@ -393,6 +393,19 @@ impl Machine {
         Ok(())
     }
 
+    /// The part of the screen that is not black, 0 to 1.
+    ///
+    /// # Errors
+    /// When QEMU cannot say.
+    pub fn lit(&mut self) -> Result<f64> {
+        let file = tempfile::NamedTempFile::new().context("no room for the picture")?;
+        self.monitor("screendump", json!({ "filename": file.path(), "format": "ppm" }))?;
+        let bytes = std::fs::read(file.path()).context("no picture")?;
+        // "P6", width, height, 255, one line each or two; what is left over at the start is less than a pixel row.
+        let lit = bytes.chunks_exact(3).skip(8).filter(|pixel| pixel.iter().any(|part| *part > 24)).count();
+        Ok(lit as f64 * 3.0 / bytes.len().max(1) as f64)
+    }
+
     /// A finger on the glass, at these parts of its width and height.
     ///
     /// # Errors

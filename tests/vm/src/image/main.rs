@@ -89,9 +89,12 @@ enum Command {
         /// The same of the bundle's version.
         #[arg(long)]
         next: Option<PathBuf>,
-        /// What is done after the update.
+        /// A factory reset at the end.
         #[arg(long)]
         reset: bool,
+        /// No shoppers, and the power goes as soon as the update is activated.
+        #[arg(long)]
+        no_visits: bool,
     },
     /// Boots the disk of a point of a recording for real, until a shopper is let in.
     Boot {
@@ -153,8 +156,9 @@ fn run(arguments: Arguments) -> Result<bool> {
             Ok(true)
         }
         Command::Prove { steps, short, list: false } => prove(&bench, &steps, short),
-        Command::Record { recording, built, next, reset } => {
-            record::record(&bench, &recording, &built, next.as_deref(), reset)
+        Command::Record { recording, built, next, reset, no_visits } => {
+            let what = record::What { visits: !no_visits, reset };
+            record::record(&bench, &recording, &built, next.as_deref(), &what)
         }
         Command::Boot { recording, points, seed, sample } => {
             record::boot_points(&bench, &recording, points, seed, sample)

@@ -1,7 +1,7 @@
 //! Recordings of what a box writes in its most dangerous minutes, and points of them booted for real.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,11 +18,20 @@ use crate::{say, steps};
 /// The ledger's folder on the state file system, which is mounted at /var.
 const LEDGER: &str = "/lib/stile/cartd";
 
+/// What is recorded besides the first boot, and the update if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct What {
+    /// Shoppers, and the start of the new version. Without, the power goes when the update is activated.
+    pub visits: bool,
+    /// A factory reset at the end.
+    pub reset: bool,
+}
+
 /// Records: first boot, shoppers, and with `next` (the folder in which the bundle's version was built) the update.
 ///
 /// # Errors
 /// When the box does not do what is recorded.
-pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, reset: bool) -> Result<bool> {
+pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, what: &What) -> Result<bool> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let folder = std::fs::canonicalize(folder).context("no folder for the recording")?;
     let fresh = bench.disk("record")?;
@@ -47,13 +56,15 @@ pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, r
         marks.push((at, what.to_owned()));
     };
     mark(&machine, "first boot: the player is up");
-    let_in(&mut machine, Duration::from_secs(300))?;
-    machine.picture(&folder.join("welcome.png"))?;
-    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
-    machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
-    let receipts = visits(&mut machine, 5)?;
-    machine.picture(&folder.join("after.png"))?;
-    mark(&machine, &format!("six visits, {receipts} receipts"));
+    if what.visits {
+        let_in(&mut machine, Duration::from_secs(300))?;
+        machine.picture(&folder.join("welcome.png"))?;
+        machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+        machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
+        let receipts = visits(&mut machine, 5)?;
+        machine.picture(&folder.join("after.png"))?;
+        mark(&machine, &format!("six visits, {receipts} receipts"));
+    }
     if next.is_some() {
         steps::mount(&mut machine)?;
         let how = proven(&mut machine)?;
@@ -61,6 +72,11 @@ pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, r
         mark(&machine, "update begins");
         steps::install(&mut machine)?;
         mark(&machine, "update written and activated");
+        if !what.visits {
+            // The power is cut right here.
+            machine.listen(Duration::from_secs(5))?;
+            return finish(machine, &folder, base, log, versions, forgiven, marks);
+        }
         let up = steps::reboot(&mut machine)?;
         mark(&machine, &format!("up with version {} in slot {}", up.version, up.slot));
         let receipts = visits(&mut machine, 3)?;
@@ -68,7 +84,7 @@ pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, r
         let how = proven(&mut machine)?;
         mark(&machine, how);
     }
-    if reset {
+    if what.reset {
         mark(&machine, "factory reset begins");
         forgiven.push(machine.recorded());
         let ran = machine.run(&["/usr/bin/caretaker", "reset", "--yes"], Duration::from_secs(120))?;
@@ -79,6 +95,19 @@ pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, r
     }
     machine.run(&["/usr/bin/systemctl", "--no-block", "poweroff"], Duration::from_secs(60))?;
     machine.off(Duration::from_secs(300))?;
+    finish(machine, &folder, base, log, versions, forgiven, marks)
+}
+
+/// Ends the recording and writes what it is.
+fn finish(
+    machine: Machine,
+    folder: &Path,
+    base: PathBuf,
+    log: PathBuf,
+    versions: BTreeMap<String, PathBuf>,
+    forgiven: Vec<u64>,
+    marks: Vec<(u64, String)>,
+) -> Result<bool> {
     let receipts = machine.cut()?;
     let entries = Log::open(&log)?.entries;
     let flushes = entries.iter().filter(|entry| **entry == Kind::Flush).count();
@@ -100,7 +129,7 @@ fn proven(machine: &mut Machine) -> Result<&'static str> {
     Ok("proven by hand, not by the box")
 }
 
-fn absolute(path: &Path) -> Result<std::path::PathBuf> {
+fn absolute(path: &Path) -> Result<PathBuf> {
     std::fs::canonicalize(path).with_context(|| format!("there is no {}", path.display()))
 }
 
