@@ -406,21 +406,6 @@ impl Machine {
         Ok(lit as f64 * 3.0 / bytes.len().max(1) as f64)
     }
 
-    /// A finger on the glass, at these parts of its width and height.
-    ///
-    /// # Errors
-    /// When QEMU cannot.
-    pub fn touch(&mut self, x: f64, y: f64) -> Result<()> {
-        let axis = |axis: &str, part: f64| json!({ "type": "abs", "data": { "axis": axis, "value": (part * 32767.0) as u32 } });
-        let button = |down: bool| json!({ "type": "btn", "data": { "button": "left", "down": down } });
-        self.monitor("input-send-event", json!({ "events": [axis("x", x), axis("y", y)] }))?;
-        for down in [true, false] {
-            self.monitor("input-send-event", json!({ "events": [button(down)] }))?;
-            std::thread::sleep(Duration::from_millis(120));
-        }
-        Ok(())
-    }
-
     /// The power is gone: nothing is written any more, nothing is said.
     ///
     /// # Errors

@@ -40,9 +40,9 @@ pub fn record(bench: &Bench, folder: &Path, built: &Path, next: Option<&Path>, w
     let mut setup = bench.setup("record", &fresh);
     let log = folder.join("writes.log");
     setup.record = Some(log.clone());
-    let mut versions = BTreeMap::from([("1".to_owned(), absolute(built)?)]);
+    let mut versions = BTreeMap::from([("1".to_owned(), kept(&folder, "1", built)?)]);
     if let Some(next) = next {
-        versions.insert("2".to_owned(), absolute(next)?);
+        versions.insert("2".to_owned(), kept(&folder, "2", next)?);
         let at = bench.out.join("record/stick.raw");
         stick(&at, &[("update.raucb", &bench.bundles.join("next.raucb"))])?;
         setup.stick = Some(at);
@@ -129,8 +129,14 @@ fn proven(machine: &mut Machine) -> Result<&'static str> {
     Ok("proven by hand, not by the box")
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(path).with_context(|| format!("there is no {}", path.display()))
+/// Copies what a version was built as into the recording: builds replace it, recordings outlive them.
+fn kept(folder: &Path, name: &str, built: &Path) -> Result<PathBuf> {
+    let to = folder.join(format!("version-{name}"));
+    std::fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+    for file in ["root.squashfs", "root.verity", "uki.efi"] {
+        copy(&built.join(file), &to.join(file))?;
+    }
+    Ok(to)
 }
 
 /// Shoppers who come in, and leave; how many receipts came of it.
