@@ -115,7 +115,7 @@ impl Player {
                 '\n',
                 "IMAGE_VERSION=",
             ),
-            slot: field(&command_line, ' ', "stile.slot="),
+            slot: slot(&command_line),
             faults: faults.into_iter().flatten().collect(),
         }
     }
@@ -233,6 +233,17 @@ pub fn hang() -> Result<()> {
 
 fn present<T>(device: &Result<T>) -> Result<&T> {
     device.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
+}
+
+/// The slot that runs: from the command line, or as the caretaker says; empty when neither knows.
+fn slot(command_line: &str) -> String {
+    let named = field(command_line, ' ', "stile.slot=");
+    if !named.is_empty() {
+        return named;
+    }
+    let argv = ["/usr/bin/caretaker", "slot"].map(str::to_owned);
+    let ran = programs::run(&argv, Duration::from_secs(30), None, None);
+    ran.ok().filter(|ran| ran.status == Some(0)).map_or_else(String::new, |ran| ran.output.trim().to_owned())
 }
 
 /// The value of the first field that begins with `key`.
