@@ -248,10 +248,10 @@ impl Run<'_> {
                     let root = partition.as_deref().is_some_and(|name| name.starts_with("root-"));
                     roots_written |= root;
                     match self.plan.defect {
-                        Some(Defect::FlippedBit) if root && data.len() >= 4096 => {
-                            if flipped.insert(partition) {
-                                data[1000] ^= 4;
-                            }
+                        Some(Defect::FlippedBit)
+                            if root && data.len() >= 4096 && flipped.insert(partition.clone()) =>
+                        {
+                            data[1000] ^= 4;
                         }
                         Some(Defect::LostState)
                             if index > count / 2 && partition.as_deref() == Some("state") =>
