@@ -9,7 +9,7 @@ const PROGRAM: &str = "gate-failsafe";
 /// What it says once it watches.
 const ARMED: &str = "armed";
 /// How much sooner than its watcher the kernel shall take this process when memory is short (`proc(5)`, of 1,000).
-const WORSE_THAN_WATCHER: i32 = 50;
+const WORSE_THAN_WATCHER: i32 = 100;
 /// Largest `oom_score_adj`.
 const OOM_SCORE_MAX: i32 = 1000;
 
@@ -57,8 +57,8 @@ pub fn watch(manifest: &Path) -> Result<Watcher, Unwatched> {
     Ok(Watcher { _child: child })
 }
 
-/// When memory is short the kernel kills the largest, and must not take the watcher right after us: it has inherited
-/// our score, and we worsen ours. Where that is refused, both score alike, as before.
+/// When memory is short the kernel must not take the watcher right after us, while our locked memory is not yet back.
+/// The watcher has inherited our score, under the unit one with which it is never taken, and we worsen ours.
 fn die_first() {
     const PATH: &str = "/proc/self/oom_score_adj";
     let score = std::fs::read_to_string(PATH).ok().and_then(|score| score.trim().parse::<i32>().ok());

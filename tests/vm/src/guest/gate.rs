@@ -263,5 +263,7 @@ pub fn in_cgroup(cgroup: &str, program: &str, arguments: &[&str]) -> Result<()> 
         .open(&members)
         .with_context(|| format!("cannot open {}", members.display()))?;
     write!(file, "{}", std::process::id()).with_context(|| format!("cannot join {cgroup}"))?;
+    // As OOMScoreAdjust= of gated.service.
+    fs::write("/proc/self/oom_score_adj", "-1000").context("cannot set the score for a lack of memory")?;
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot start {program}"))
 }
