@@ -25,6 +25,7 @@ fn terminal() -> (std::fs::File, PathBuf) {
 }
 
 /// Carries bytes between the modules and the terminal until it is aborted; the adapter is gone then.
+#[expect(deprecated, reason = "a file is sound; the new call is unsafe")]
 async fn carry(mut line: DuplexStream, far: std::fs::File) {
     let far = AsyncFd::new(far).expect("in the runtime");
     let (mut said, mut asked) = ([0; 256], [0; 256]);
