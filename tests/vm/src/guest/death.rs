@@ -21,6 +21,9 @@ use crate::{lines, say, wait};
 const INACTIVE_WITHIN: Duration = Duration::from_millis(50);
 /// How often a pulse may be over too early.
 const TRIES: usize = 5;
+/// From one look at the lines to the next. Looking without a pause would take half of the one processor from the
+/// dying gate, which ends at ordinary priority: its last thread is the least urgent one.
+const LOOK_EVERY: Duration = Duration::from_micros(250);
 /// A line that is still active by then will stay so.
 const FOR_EVER: Duration = Duration::from_secs(3);
 const CGROUP: &str = "/sys/fs/cgroup/gate";
@@ -158,6 +161,7 @@ fn die(rig: &mut Rig, way: Way) -> Result<Option<Death>> {
             break now;
         }
         ensure!(now - killed < FOR_EVER, "{active:?} stay active for {} s", FOR_EVER.as_secs());
+        std::thread::sleep(LOOK_EVERY);
     };
     let status = gate.ended()?;
     ensure!((way == Way::Term) == status.success(), "it ended with {status}");
