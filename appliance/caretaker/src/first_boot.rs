@@ -4,22 +4,20 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use engine::message::{BootState, BoxView};
-use osimage::provision::FILE_NAME;
 use osimage::slots::State;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Boot;
 use crate::boots::{self, Boot as Noted, Stage, Trail};
 use crate::files;
 use crate::place::{Place, partition};
-use crate::provisioning::{self, Choice, Stick};
+use crate::provisioning::{self, Choice};
 use crate::slot::{Running, running};
+use crate::stick;
 use crate::volumes;
 
 /// udev has the disk's partitions after this long, or they are not there.
@@ -120,7 +118,7 @@ pub fn run(place: &Place) -> Result<()> {
         }
     }
 
-    let choice = provisioning::take(place, &sticks(place), identity);
+    let choice = provisioning::take(place, &stick::provisioning_files(place), identity);
     match provision(place, &choice) {
         Ok(()) => boots::reached(place, Stage::Provisioned),
         Err(error) => trouble(&mut troubles, &error),
@@ -239,29 +237,6 @@ fn view(place: &Place, running: Option<Running>, release: &Release, choice: &Cho
         at: engine::time::Instant(now_ms()),
         ..BoxView::default()
     }
-}
-
-/// Provisioning files on USB sticks that are plugged in: partitions, or whole sticks, with a FAT file system.
-#[must_use]
-pub fn sticks(place: &Place) -> Vec<Stick> {
-    const STICKS_MAX: usize = 8;
-    let Ok(listed) = fs::read_dir(place.at("/dev/disk/by-path")) else { return Vec::new() };
-    let mut paths: Vec<_> = listed.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-usb-")));
-    paths.sort();
-    paths.iter().take(STICKS_MAX).filter_map(|path| stick(place, path)).collect()
-}
-
-fn stick(place: &Place, device: &Path) -> Option<Stick> {
-    let folder = place.at("/run/caretaker/stick");
-    fs::create_dir_all(&folder).ok()?;
-    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSUID;
-    // Anything but FAT is somebody else's.
-    mount(device, &folder, "vfat", flags, c"").ok()?;
-    let bytes = provisioning::head(folder.join(FILE_NAME));
-    let _ = unmount(&folder, UnmountFlags::DETACH);
-    let name = device.file_name()?.to_string_lossy().into_owned();
-    Some((format!("{FILE_NAME} on the stick at {name}"), bytes.ok()?))
 }
 
 #[cfg(test)]

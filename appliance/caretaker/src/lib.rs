@@ -17,6 +17,7 @@ pub mod health;
 pub mod place;
 pub mod provisioning;
 pub mod slot;
+pub mod stick;
 pub mod update;
 pub mod verdict;
 pub mod volumes;

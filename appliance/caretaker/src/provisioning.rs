@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use engine::message::{Provisioning, ProvisioningState};
 use osimage::key::PublicKey;
 use osimage::provision::{Accepted, Broker, LENGTH_MAX, Network, Provision, Refusal};
@@ -118,6 +118,24 @@ pub fn take(place: &Place, sticks: &[Stick], identity: bool) -> Choice {
 
 /// A file on a stick: where it was found, and its bytes.
 pub type Stick = (String, Vec<u8>);
+
+/// Whether a file is the operator's word for this very box: signed, for its serial number where it names one, with its
+/// name, and no older than the one in use.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn permit(place: &Place, bytes: &[u8]) -> Result<()> {
+    let keys = keys(place);
+    let accepted = Accepted::read(bytes, &keys)?;
+    accepted.check_serial(&serial(place))?;
+    let kept =
+        files::text(&place.identity(KEPT)).and_then(|text| Accepted::read(text.as_bytes(), &keys).ok());
+    let kept = kept.context("this box has not been provisioned")?.provision;
+    let Provision { issued, target, .. } = accepted.provision;
+    ensure!(target.name == kept.target.name, "is for box {:?}, this is {:?}", target.name, kept.target.name);
+    ensure!(issued >= kept.issued, "is older than the one in use (made at {issued} and {})", kept.issued);
+    Ok(())
+}
 
 /// The keys that may sign.
 fn keys(place: &Place) -> Vec<PublicKey> {

@@ -1,9 +1,9 @@
-//! The service beside the others: says on the bus what the box is and why it went back, takes provisioning files from
-//! sticks, fetches updates when it is this box's turn, and restarts when nobody is at a lane.
+//! The service beside the others: says on the bus what the box is and why it went back, takes what sticks
+//! bring, fetches updates when it is this box's turn, and restarts when nobody is at a lane.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::health::{restart, retell, say};
 use crate::place::Place;
 use crate::provisioning;
 use crate::slot::running;
+use crate::stick;
 use crate::update::{self, Bundle};
 use crate::wave::{Restart, Window, is_its_turn, place_of};
 
@@ -69,7 +70,10 @@ struct Watch {
     updates: Updates,
     window: Option<Window>,
     said: Option<(Instant, BoxView)>,
-    sticks: BTreeSet<std::path::PathBuf>,
+    /// None before the first look.
+    sticks: Option<BTreeSet<PathBuf>>,
+    errands: VecDeque<PathBuf>,
+    errand: Option<JoinHandle<Option<Result<String>>>>,
     restarted: Option<Instant>,
     waits_for: String,
     look_at: Instant,
@@ -78,6 +82,7 @@ struct Watch {
 
 impl Watch {
     fn new(place: Place) -> Self {
+        stick::clean(&place);
         let provision = provisioning::take(&place, &[], false).accepted.map(|accepted| accepted.provision);
         let updates = provision.map(|provision| provision.updates).unwrap_or_default();
         let window = updates.window.as_ref().and_then(|text| {
@@ -98,7 +103,9 @@ impl Watch {
             updates,
             window,
             said: None,
-            sticks: BTreeSet::new(),
+            sticks: None,
+            errands: VecDeque::new(),
+            errand: None,
             restarted: None,
             waits_for: String::new(),
             look_at: Instant::now() + FIRST_LOOK,
@@ -110,6 +117,7 @@ impl Watch {
         self.ears.listen();
         self.say_what_the_box_is();
         self.look_for_sticks();
+        self.run_errands().await;
         self.look_for_updates().await;
         self.restart_when_nobody_minds();
     }
@@ -150,16 +158,43 @@ impl Watch {
     }
 
     fn look_for_sticks(&mut self) {
-        let folder = self.place.at("/dev/disk/by-path");
-        let listed = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let found: BTreeSet<_> = listed.filter(|path| path.to_string_lossy().contains("-usb-")).collect();
-        let new = !found.is_subset(&self.sticks);
-        self.sticks = found;
-        // Whatever was plugged in at the start, the first boot has seen.
-        if !new {
+        let found: BTreeSet<_> = stick::devices(&self.place).into_iter().collect();
+        let before = self.sticks.replace(found.clone());
+        // Whatever was plugged in at the start, the first boot has seen; and a stick that somebody forgot must not
+        // send the box on an errand at each start.
+        let Some(before) = before else { return };
+        let new: Vec<_> = found.difference(&before).cloned().collect();
+        if new.is_empty() {
             return;
         }
-        let choice = provisioning::take(&self.place, &first_boot::sticks(&self.place), true);
+        self.take_provisioning_file();
+        // After that, so that the stick may bring both.
+        self.errands.extend(new);
+    }
+
+    async fn run_errands(&mut self) {
+        if let Some(errand) = self.errand.take_if(|errand| errand.is_finished()) {
+            match errand.await {
+                Ok(Some(Ok(done))) => say(&self.ears, "stick", HealthState::Up, done),
+                Ok(Some(Err(error))) => {
+                    let detail = format!("{error:#}");
+                    tracing::error!("{detail}");
+                    say(&self.ears, "stick", HealthState::Degraded, detail);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the stick's task failed"),
+            }
+        }
+        if self.errand.is_some() || self.update.is_some() {
+            return;
+        }
+        let Some(device) = self.errands.pop_front() else { return };
+        let place = self.place.clone();
+        self.errand = Some(tokio::task::spawn_blocking(move || stick::serve(&place, &device)));
+    }
+
+    fn take_provisioning_file(&mut self) {
+        let choice = provisioning::take(&self.place, &stick::provisioning_files(&self.place), true);
         let before = first_boot::told(&self.place).view.provisioning;
         if choice.keep {
             let why = format!("a provisioning file was taken from {}", choice.told.detail);
@@ -191,7 +226,7 @@ impl Watch {
             }
         }
         let Some(url) = self.updates.url.clone() else { return };
-        let busy = self.update.is_some() || self.place.at(PENDING).exists();
+        let busy = self.update.is_some() || self.errand.is_some() || self.place.at(PENDING).exists();
         let now = now_ms() / 1000;
         let its_hour = match (&self.window, &self.updates.window) {
             (Some(window), _) => window.has(now),

@@ -93,7 +93,8 @@ pub fn print(why: &Why, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn at(ms: u64) -> String {
+/// A time for people.
+pub(crate) fn at(ms: u64) -> String {
     let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     stamp.map_or_else(|| "?".to_owned(), |stamp| stamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
