@@ -86,7 +86,7 @@ async fn latencies() -> Vec<u32> {
     let (bus, clock) = (Bus::local(), Clock::starting_at(START));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut views = bus.subscribe("stile/gate/view/#");
-    let mut passages = bus.subscribe(topic::PASSAGE);
+    let carts = tokio::spawn(take_passages(bus.clone()));
     let service = tokio::spawn(gated::run(settings, vec![lane], bus.clone(), clock.clone(), stopped));
     let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
     wait(100).await;
@@ -102,25 +102,30 @@ async fn latencies() -> Vec<u32> {
             let newest = std::iter::from_fn(|| views.try_recv()).last().expect("a view");
             let view: GateView = newest.parse().expect("a gate view");
             latencies.extend(&view.latency_us[view.latency_us.len() - 200..]);
-            // A cart service takes the passages, and everybody has left again.
-            for message in std::iter::from_fn(|| passages.try_recv()) {
-                let passage: Passage = message.parse().expect("a passage");
-                bus.publish(&ack_topic_of(&passage.id), &Ack { ids: vec![passage.id.clone()] });
-                let Authority::Grant(grant) = &passage.authority else { continue };
-                let closed = SessionClosed {
-                    id: MessageId(format!("closed/bench/{}", passage.id)),
-                    session: SessionId(passage.id.to_string()),
-                    member: Some(grant.member),
-                    people: 1,
-                };
-                bus.publish(topic::SESSION_CLOSED, &closed);
-            }
             wait(50).await;
         }
     }
+    carts.abort();
     let _ = stop.send(true);
     service.await.expect("the service does not panic").expect("the service ends well");
     latencies
+}
+
+/// A cart service takes each passage, and everybody has left again at once.
+async fn take_passages(bus: Bus) {
+    let mut passages = bus.subscribe(topic::PASSAGE);
+    loop {
+        let passage: Passage = passages.recv().await.parse().expect("a passage");
+        bus.publish(&ack_topic_of(&passage.id), &Ack { ids: vec![passage.id.clone()] });
+        let Authority::Grant(grant) = &passage.authority else { continue };
+        let closed = SessionClosed {
+            id: MessageId(format!("closed/bench/{}", passage.id)),
+            session: SessionId(passage.id.to_string()),
+            member: Some(grant.member),
+            people: 1,
+        };
+        bus.publish(topic::SESSION_CLOSED, &closed);
+    }
 }
 
 /// Digits to grant, profile D: the design's floor is 0.2 ms.

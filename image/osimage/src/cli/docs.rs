@@ -61,6 +61,34 @@ mod tests {
         }
     }
 
+    fn guide() -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/technician.md");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn the_technicians_guide_has_commands_and_settings_that_are_taken() {
+        let guide = guide();
+        let mut commands = 0;
+        let mut settings = String::from("issued = 1\n");
+        for line in guide.lines().filter_map(|line| line.strip_prefix("    ")) {
+            if line.starts_with("osimage ") {
+                commands += 1;
+                if let Err(error) = Cli::try_parse_from(words(line)) {
+                    panic!("docs/technician.md: {line}\n{error}");
+                }
+            } else if !line.starts_with('/') {
+                settings.push_str(line);
+                settings.push('\n');
+            }
+        }
+        assert_eq!(commands, 2);
+        settings.push_str("[box]\nname = \"gate-1\"\n");
+        let provision =
+            osimage::provision::Provision::parse(&settings).expect("docs/technician.md: store.toml");
+        assert!(provision.manifest["lanes"].is_array() && provision.manifest["screen"].is_table());
+    }
+
     #[test]
     fn the_readme_names_every_command_and_option() {
         let readme = readme();
