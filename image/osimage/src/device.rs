@@ -79,6 +79,61 @@ pub struct Device {
     sys: Option<PathBuf>,
 }
 
+/// A disk of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Its device.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Whether it can be taken out, or hangs on USB.
+    pub removable: bool,
+    /// Why an image cannot be written to it.
+    pub refusal: Option<String>,
+}
+
+/// The disks of this machine with a medium in them, those that can be taken out first. Not those that are made of files
+/// or memory.
+///
+/// # Errors
+///
+/// When the kernel does not show them.
+pub fn disks() -> io::Result<Vec<Disk>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    disks_below(Path::new("/sys"), &mounts, &swaps)
+}
+
+fn disks_below(sys: &Path, mountinfo: &str, swaps: &str) -> io::Result<Vec<Disk>> {
+    let mut disks = Vec::new();
+    for entry in fs::read_dir(sys.join("block"))? {
+        let entry = entry?.path();
+        let Ok(own) = fs::canonicalize(&entry) else { continue };
+        let attribute = |name: &str| fs::read_to_string(own.join(name)).unwrap_or_default().trim().to_owned();
+        let path = format!("/dev/{}", entry.file_name().unwrap_or_default().display());
+        let number = attribute("dev");
+        let number = number.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        // Always in units of 512 bytes, whatever its sectors are.
+        let size = attribute("size").parse::<u64>().unwrap_or(0).saturating_mul(512);
+        let is_virtual = own.components().any(|part| part.as_os_str() == "virtual");
+        let (Some(number), false, 1..) = (number, is_virtual, size) else { continue };
+        let by_number = sys.join("dev/block");
+        disks.push(Disk {
+            refusal: check(&path, number, &by_number, mountinfo, swaps).err().map(|error| error.to_string()),
+            path,
+            size,
+            identity: identity(&own),
+            removable: attribute("removable") == "1"
+                || own.components().any(|part| part.as_os_str().to_string_lossy().starts_with("usb")),
+        });
+    }
+    disks.sort_by(|a, b| (!a.removable, &a.path).cmp(&(!b.removable, &b.path)));
+    Ok(disks)
+}
+
 /// What a device says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Identity {
@@ -308,6 +363,48 @@ mod tests {
         for (number, by) in table {
             assert_eq!(in_use(number, sys.path(), MOUNTS, swaps).as_deref(), by, "{number:?}");
         }
+    }
+
+    #[test]
+    fn the_disks_of_a_machine() {
+        let sys = tempfile::tempdir().unwrap();
+        let at = |path: &str| sys.path().join(path);
+        let own = [
+            ("devices/pci0/nvme0n1", "nvme0n1", "259:0", "1000", "0"),
+            ("devices/pci0/usb1/1-1/block/sdb", "sdb", "8:16", "2048", "0"),
+            ("devices/pci0/usb1/1-2/block/sdc", "sdc", "8:32", "0", "1"),
+            ("devices/virtual/block/loop0", "loop0", "7:0", "2048", "0"),
+            ("devices/platform/mmc0/block/mmcblk0", "mmcblk0", "179:0", "4096", "1"),
+        ];
+        for folder in ["block", "dev/block"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        for (path, name, number, size, removable) in own {
+            fs::create_dir_all(at(path).join("device")).unwrap();
+            for (file, text) in [("dev", number), ("size", size), ("removable", removable), ("ro", "0")] {
+                fs::write(at(path).join(file), format!("{text}\n")).unwrap();
+            }
+            fs::write(at(path).join("device/model"), format!("Maker of {name}\n")).unwrap();
+            for link in [format!("block/{name}"), format!("dev/block/{number}")] {
+                std::os::unix::fs::symlink(at(path), at(&link)).unwrap();
+            }
+        }
+        fs::write(at("devices/pci0/usb1/1-1/block/sdb/ro"), "1\n").unwrap();
+        let mounts = "22 1 259:0 / / rw - ext4 /dev/nvme0n1 rw\n";
+        let disks = disks_below(sys.path(), mounts, "").unwrap();
+        let told: Vec<_> = disks
+            .iter()
+            .map(|disk| (disk.path.as_str(), disk.size, disk.removable, disk.refusal.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("/dev/mmcblk0", 2 << 20, true, None),
+                ("/dev/sdb", 1 << 20, true, Some("/dev/sdb is write-protected")),
+                ("/dev/nvme0n1", 512_000, false, Some("/dev/nvme0n1 is in use: 259:0 is mounted on /")),
+            ]
+        );
+        assert_eq!(disks[0].identity.model.as_deref(), Some("Maker of mmcblk0"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ const LEAVES: [&str; 11] = [
 ];
 
 /// What each root may use besides the engine and the runtime.
-const ROOTS: [(&str, &[&str]); 9] = [
+const ROOTS: [(&str, &[&str]); 10] = [
     ("gated", &["turnstile", "qr-scanner", "card-reader", "palm-scanner", "palm", "code-reader"]),
     // A process of its own, and the gate's way to it: a camera that is a scanner.
     ("code-reader", &["camera", "qr-scanner"]),
@@ -35,6 +35,8 @@ const ROOTS: [(&str, &[&str]); 9] = [
     ("stile-token", &[]),
     // The rules of slots and the provisioning file are those of the technician's tool.
     ("caretaker", &["osimage"]),
+    // Runs the technician's tool as a program, and links nothing of it.
+    ("osimage-window", &[]),
 ];
 
 /// A Rust file that a reader still holds in one sitting, lines.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use osimage::bmap::Bmap;
+use osimage::device::{self, Disk};
 use osimage::disk::AsImage;
 use osimage::key::SecretKey;
 use osimage::layout::Layout;
@@ -33,6 +34,25 @@ fn planned(inputs: &Inputs) -> Result<(Plan, BTreeMap<String, File>)> {
         }
     }
     Ok((plan(&layout, &sizes).context("plan image")?, files))
+}
+
+/// A line a disk, or one line of JSON a disk.
+pub fn disks(json: bool) -> Result<()> {
+    for disk in device::disks().context("list the disks")? {
+        let Disk { path, size, identity, removable, refusal } = &disk;
+        let line = if json {
+            serde_json::to_string(&disk).context("write JSON")?
+        } else {
+            let model = identity.model.as_deref().unwrap_or("-");
+            let kind = if *removable { "removable" } else { "built in" };
+            let size = format!("{:.1} GB", *size as f64 / 1e9);
+            let refusal =
+                refusal.as_deref().map_or_else(String::new, |why| format!("  cannot be flashed: {why}"));
+            format!("{path:<16} {size:>10}  {kind}  {model}{refusal}")
+        };
+        print(&format!("{line}\n"))?;
+    }
+    Ok(())
 }
 
 pub fn assemble(inputs: &Inputs, output: &Path) -> Result<()> {

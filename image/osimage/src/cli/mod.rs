@@ -102,6 +102,12 @@ enum Command {
     /// partition table is made for the real size of the disk. A run that was cut is gone on with by the same
     /// command.
     Flash(flash::Flash),
+    /// List the disks of this machine: size, model, and why one could not be flashed.
+    Disks {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a new folder with all keys of an operator.
     Keys {
         /// The folder to make.
@@ -162,6 +168,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Sign { image, key, bmap } => image::sign(&image, &key, bmap)?,
         Command::Verify { image, bmap, key } => return image::verify(&image, bmap, key.as_deref()),
         Command::Flash(flash) => return flash.run(),
+        Command::Disks { json } => image::disks(json)?,
         Command::Keys { folder, name } => keys::make(&folder, &name)?,
         Command::Provision(provision) => provision.run()?,
         Command::Bundle(bundle) => bundle.run()?,
