@@ -32,7 +32,7 @@ pub fn run(entries: usize) -> Result<()> {
         rig.scanner.send(last)?;
         let high = lines::seen(&rig.strip, Output::UnlockA, true, ANSWER_MAX)?;
         let high = high.with_context(|| format!("entry {entry} of {entries} was not let in"))?;
-        let low = lines::seen(&rig.strip, Output::UnlockA, false, PULSE_MAX)?;
+        let low = lines::seen_now_and_then(&rig.strip, Output::UnlockA, false, PULSE_MAX)?;
         let low = low.with_context(|| format!("the pulse of entry {entry} goes on and on"))?;
         from_last.push(high - last_sent);
         from_first.push(high - first_sent);

@@ -9,27 +9,28 @@ use turnstile::gpiosim::GpioSim;
 /// Whether a released output keeps its level, as in Raspberry Pi kernels (our switch; see kernel.sh).
 const KEEP_RELEASED: &str = "/sys/module/gpio_sim/parameters/keep_released";
 
-/// Looks without pause until an output has this level: when it was seen, or `None` after `limit`.
+/// Looks every 50 microseconds until an output has this level: when it was seen, or `None` after `limit`. Not without a
+/// pause: what is measured has one processor with us.
 pub fn seen(strip: &GpioSim, output: Output, active: bool, limit: Duration) -> Result<Option<Instant>> {
-    let began = Instant::now();
-    loop {
-        let is = is_active(strip, output)?;
-        let now = Instant::now();
-        if is == active {
-            return Ok(Some(now));
-        }
-        if now - began > limit {
-            return Ok(None);
-        }
-    }
+    look(strip, output, active, limit, Duration::from_micros(50))
 }
 
-/// As [`seen`], looking every 200 microseconds only: on one processor others must have their turn.
+/// As [`seen`], looking every 200 microseconds only.
 pub fn seen_now_and_then(
     strip: &GpioSim,
     output: Output,
     active: bool,
     limit: Duration,
+) -> Result<Option<Instant>> {
+    look(strip, output, active, limit, Duration::from_micros(200))
+}
+
+fn look(
+    strip: &GpioSim,
+    output: Output,
+    active: bool,
+    limit: Duration,
+    pause: Duration,
 ) -> Result<Option<Instant>> {
     let began = Instant::now();
     loop {
@@ -41,7 +42,7 @@ pub fn seen_now_and_then(
         if now - began > limit {
             return Ok(None);
         }
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::sleep(pause);
     }
 }
 
