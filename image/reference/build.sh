@@ -41,8 +41,7 @@ case $PROFILE in
 esac
 
 # How hard to compress: for people who wait for a download, or for tests.
-LEVEL=19
-[ "$PROFILE" != dev ] || LEVEL=6
+if [ "$VARIANT:$PROFILE" = stile-sim:release ] || [ "$PROFILE" = dev ]; then LEVEL=6; else LEVEL=19; fi
 
 # Our programs; a crate that is missing fails the build. STILE_PROGRAMS names fewer of them, to try other parts alone.
 PROGRAMS=(${STILE_PROGRAMS-gated gate-failsafe code-reader cartd visiond kiosk console caretaker})
@@ -147,7 +146,7 @@ kernel_arm64() {
 
 # --- our own programs ---------------------------------------------------------------------------------------
 programs() {
-  local crates=() program flags=(--profile "$PROFILE")
+  local crates=() program flags=(--profile "$PROFILE") epoch=$SOURCE_DATE_EPOCH
   if [ "$BOARD" = raspberry-pi ]; then
     # They are brought ready made: this machine's Rust has no library for another processor.
     [ ${#PROGRAMS[@]} -eq 0 ] || [ -d "$WORK/programs" ] ||
@@ -163,6 +162,8 @@ programs() {
   done
   crates+=(-p osimage)
   [ "$VARIANT" = stile ] || crates+=(-p vm)
+  # Not the time of the image: C parts look at it, and every commit would build them and all that stands on them anew.
+  unset SOURCE_DATE_EPOCH
   cargo build "${flags[@]}" --bins "${crates[@]}"
   rm -rf "$WORK/programs" && mkdir -p "$WORK/programs"
   for program in "${PROGRAMS[@]}" osimage $([ "$VARIANT" = stile ] || echo vm-guest); do
@@ -173,6 +174,7 @@ programs() {
     cargo build "${flags[@]}" -p kiosk --bin kiosk --no-default-features --features linuxkms
     strip -o "$WORK/programs/kiosk" "$TARGET/$CARGO_FOLDER/kiosk"
   fi
+  export SOURCE_DATE_EPOCH=$epoch
 }
 
 # --- keys: the operator's, or new ones for development ------------------------------------------------------

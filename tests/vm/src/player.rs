@@ -109,6 +109,17 @@ pub enum Command {
         /// As in /proc/PID/comm.
         comm: String,
     },
+    /// Waits for a process `comm` and kills it; the answer is whether one came.
+    Hunt {
+        /// As in /proc/PID/comm.
+        comm: String,
+        /// Lets so many live before.
+        spare: u32,
+        /// Kills so long after it was seen.
+        after: Duration,
+        /// Gives up after this time.
+        limit: Duration,
+    },
 }
 
 /// What happened when a code was shown.

@@ -42,6 +42,13 @@ impl Port {
         // Without a host there is nobody to tell.
         let _ = file.write_all(&text);
     }
+
+    fn answer(&self, id: u64, answer: Result<Value>) {
+        self.tell(&match answer {
+            Ok(value) => Line::Done { id, value },
+            Err(error) => Line::Failed { id, why: format!("{error:#}") },
+        });
+    }
 }
 
 /// The devices; each may be missing, and then what needs it says why.
@@ -89,10 +96,13 @@ pub fn run() -> Result<()> {
         // What is no request is noise of a line that was cut.
         let Ok(Request { id, command }) = serde_json::from_str(line.trim()) else { continue };
         say(&format!("player: {command:?}"));
-        port.tell(&match player.answer(command) {
-            Ok(value) => Line::Done { id, value },
-            Err(error) => Line::Failed { id, why: format!("{error:#}") },
-        });
+        if matches!(command, Command::Run { .. } | Command::Hunt { .. }) {
+            // Shoppers come also while a program runs.
+            let port = port.clone();
+            std::thread::spawn(move || port.answer(id, beside(command)));
+            continue;
+        }
+        port.answer(id, player.answer(command));
     }
     bail!("the port has closed")
 }
@@ -139,9 +149,7 @@ impl Player {
                 present(&self.shelf)?.load(address, channel, tenths);
                 Value::Null
             }
-            Command::Run { argv, limit, kill_on, kill_after } => {
-                serde_json::to_value(programs::run(&argv, limit, kill_on.as_deref(), kill_after)?)?
-            }
+            Command::Run { .. } | Command::Hunt { .. } => beside(command)?,
             Command::Read { path } => json!(programs::read(&path)?),
             Command::Write { path, text } => {
                 if let Some(folder) = Path::new(&path).parent() {
@@ -211,6 +219,17 @@ impl Player {
         std::thread::sleep(PASSING);
         strip.pull(line, false).context("cannot switch the passage line")?;
         Ok(Value::Null)
+    }
+}
+
+/// What takes its time and needs none of the devices.
+fn beside(command: Command) -> Result<Value> {
+    match command {
+        Command::Run { argv, limit, kill_on, kill_after } => {
+            Ok(serde_json::to_value(programs::run(&argv, limit, kill_on.as_deref(), kill_after)?)?)
+        }
+        Command::Hunt { comm, spare, after, limit } => Ok(json!(programs::hunt(&comm, spare, after, limit)?)),
+        other => bail!("{other:?} needs the devices"),
     }
 }
 

@@ -183,9 +183,10 @@ fn provision() -> Result<Provision> {
     manifest.insert("lanes".to_owned(), vec![lane].into());
     let services: Vec<&str> = vec!["gated", "cartd", "kiosk", "console"];
     manifest.insert("services".to_owned(), services.into());
+    // A pseudo-terminal has no parity, and the driver takes no port that is not as it was set.
     let shelf = toml::toml! {
         gondola = 1
-        line = { kind = "serial", path = (shop::SHELF_LINE) }
+        line = { kind = "serial", path = (shop::SHELF_LINE), parity = "none" }
     };
     manifest.insert("load_cells".to_owned(), vec![shelf].into());
     let screen = toml::toml! {

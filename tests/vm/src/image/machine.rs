@@ -1,6 +1,6 @@
 //! A virtual PC with UEFI that boots a disk image: its disk, its sticks, its wires to the outside.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// QEMU answers a question by then.
 const MONITOR_MAX: Duration = Duration::from_secs(30);
 
+/// The screen's own size, upright.
+pub const SCREEN: (usize, usize) = (1080, 1920);
+
 /// What the machine's clocks follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Time {
@@ -42,7 +45,7 @@ pub struct Setup {
     pub keep: bool,
     /// Writes are recorded here.
     pub record: Option<PathBuf>,
-    /// A USB stick, raw.
+    /// A second disk, raw, with bundles.
     pub stick: Option<PathBuf>,
     /// More for the kernel's command line (systemd-stub takes it from SMBIOS while secure boot is off).
     pub command_line: String,
@@ -58,6 +61,42 @@ pub struct Setup {
     pub stand_in: bool,
 }
 
+/// A picture of the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Width and height.
+    pub size: (usize, usize),
+    /// Red, green, blue, line by line.
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Screen {
+    /// Reads a PPM of QEMU's.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut fields = bytes.splitn(4, u8::is_ascii_whitespace);
+        let (kind, width, height) = (fields.next()?, fields.next()?, fields.next()?);
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+        let size = (number(width)?, number(height)?);
+        let pixels: Vec<[u8; 3]> = fields.next()?.strip_prefix(b"255\n")?.as_chunks::<3>().0.to_vec();
+        (kind == b"P6" && pixels.len() == size.0 * size.1).then_some(Self { size, pixels })
+    }
+
+    /// The part that is not black, 0 to 1.
+    pub fn lit(&self) -> f64 {
+        let lit = self.pixels.iter().filter(|pixel| pixel.iter().any(|part| *part > 24)).count();
+        lit as f64 / self.pixels.len().max(1) as f64
+    }
+
+    /// The part that another picture has otherwise, 0 to 1; all of it where the sizes differ.
+    pub fn differs(&self, other: &Self) -> f64 {
+        if self.size != other.size {
+            return 1.0;
+        }
+        let other = self.pixels.iter().zip(&other.pixels).filter(|(own, other)| own != other).count();
+        other as f64 / self.pixels.len().max(1) as f64
+    }
+}
+
 /// What the player said at its start.
 #[derive(Clone, Debug)]
 pub struct Up {
@@ -71,6 +110,13 @@ pub struct Up {
     pub faults: Vec<String>,
 }
 
+/// What the player was asked and has not answered yet.
+#[derive(Debug)]
+pub struct Asked {
+    id: u64,
+    command: Ask,
+}
+
 /// A running machine; it is killed when this is dropped.
 pub struct Machine {
     child: Child,
@@ -79,6 +125,7 @@ pub struct Machine {
     lines: Receiver<String>,
     record: Option<PathBuf>,
     asked: u64,
+    answers: BTreeMap<u64, Result<Value, String>>,
     waiting: VecDeque<Up>,
     /// Receipts that the player saw, each with the entries of the recording by then.
     pub receipts: Vec<(u64, String)>,
@@ -102,7 +149,7 @@ impl Setup {
             console_port: 0,
             display: "none".to_owned(),
             memory: 1536,
-            time: Time::Instructions,
+            time: Time::Host,
             stand_in: false,
         }
     }
@@ -149,6 +196,7 @@ impl Setup {
             lines,
             record: self.record.clone(),
             asked: 0,
+            answers: BTreeMap::new(),
             waiting: VecDeque::new(),
             receipts: Vec::new(),
             notices: Vec::new(),
@@ -204,7 +252,8 @@ impl Setup {
         }
         command
             .args(["-device", &format!("virtio-blk-pci,drive={top},bootindex=0,serial=stile")])
-            .args(["-device", "virtio-vga,xres=1080,yres=1920", "-device", "virtio-tablet-pci"])
+            .args(["-device", &format!("virtio-vga,xres={},yres={}", SCREEN.0, SCREEN.1)])
+            .args(["-device", "virtio-tablet-pci"])
             .args(["-device", "virtio-rng-pci", "-device", "qemu-xhci"])
             // A board's watchdog: it resets the machine.
             .args(["-device", "i6300esb", "-action", "watchdog=reset"])
@@ -231,7 +280,8 @@ impl Setup {
                 "-drive",
                 &format!("if=none,id=stick,format=raw,readonly=on,file={}", stick.display()),
             ]);
-            command.args(["-device", "usb-storage,drive=stick,removable=on"]);
+            // Not a USB stick: 0.5 MB/s came through the emulated controller.
+            command.args(["-device", "virtio-blk-pci,drive=stick,serial=bundles"]);
         }
         let errors = std::fs::File::create(self.folder.join("qemu.log")).context("cannot make qemu.log")?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
@@ -292,20 +342,48 @@ impl Machine {
     /// # Errors
     /// What the player says, or that it says nothing.
     pub fn ask(&mut self, command: Ask, limit: Duration) -> Result<Value> {
+        let asked = self.send(command)?;
+        self.answer(asked, limit)
+    }
+
+    /// Asks the player for something that takes its time.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn send(&mut self, command: Ask) -> Result<Asked> {
         self.asked += 1;
         let id = self.asked;
         let mut text = serde_json::to_vec(&Request { id, command: command.clone() })?;
         text.push(b'\n');
         self.port.write_all(&text).context("the player's port is closed")?;
+        Ok(Asked { id, command })
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// What the player says, or that it says nothing.
+    pub fn answer(&mut self, asked: Asked, limit: Duration) -> Result<Value> {
         let deadline = Instant::now() + limit;
+        let Asked { id, command } = asked;
         loop {
-            match self.line(deadline)? {
-                Some(Line::Done { id: of, value }) if of == id => return Ok(value),
-                Some(Line::Failed { id: of, why }) if of == id => bail!("{command:?}: {why}"),
-                Some(_) => {}
-                None => bail!("no answer to {command:?} in {} s", limit.as_secs()),
+            if let Some(answer) = self.answers.remove(&id) {
+                return answer.map_err(|why| anyhow::anyhow!("{command:?}: {why}"));
+            }
+            if self.line(deadline)?.is_none() {
+                bail!("no answer to {command:?} in {} s", limit.as_secs());
             }
         }
+    }
+
+    /// Whether the answer is there.
+    pub fn has_answered(&self, asked: &Asked) -> bool {
+        self.answers.contains_key(&asked.id)
+    }
+
+    /// Whether the player has started anew since somebody waited for that.
+    pub fn has_started(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Runs a program in there.
@@ -352,7 +430,8 @@ impl Machine {
                     self.receipts.push((entries, receipt.id.0.clone()));
                 }
                 Line::View { view } => self.notices.push(format!("{:?}", view.notice)),
-                Line::Done { .. } | Line::Failed { .. } => {}
+                Line::Done { id, value } => drop(self.answers.insert(*id, Ok(value.clone()))),
+                Line::Failed { id, why } => drop(self.answers.insert(*id, Err(why.clone()))),
             }
             return Ok(Some(line));
         }
@@ -395,17 +474,14 @@ impl Machine {
         Ok(())
     }
 
-    /// The part of the screen that is not black, 0 to 1.
+    /// What the screen shows.
     ///
     /// # Errors
     /// When QEMU cannot say.
-    pub fn lit(&mut self) -> Result<f64> {
+    pub fn screen(&mut self) -> Result<Screen> {
         let file = tempfile::NamedTempFile::new().context("no room for the picture")?;
         self.monitor("screendump", json!({ "filename": file.path(), "format": "ppm" }))?;
-        let bytes = std::fs::read(file.path()).context("no picture")?;
-        // "P6", width, height, 255, one line each or two; what is left over at the start is less than a pixel row.
-        let lit = bytes.chunks_exact(3).skip(8).filter(|pixel| pixel.iter().any(|part| *part > 24)).count();
-        Ok(lit as f64 * 3.0 / bytes.len().max(1) as f64)
+        Screen::parse(&std::fs::read(file.path()).context("no picture")?).context("no picture that is known")
     }
 
     /// The power is gone: nothing is written any more, nothing is said.
@@ -450,5 +526,22 @@ impl Drop for Machine {
         // An error means that it is off already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures() {
+        let black = Screen::parse(b"P6\n2 1\n255\n\0\0\0\x09\x0a\x20").unwrap();
+        assert_eq!(black.size, (2, 1));
+        assert_eq!(black.lit(), 0.5);
+        let other = Screen::parse(b"P6\n2 1\n255\n\0\0\0\0\0\0").unwrap();
+        assert_eq!((other.lit(), black.differs(&other), black.differs(&black)), (0.0, 0.5, 0.0));
+        for bytes in [&b""[..], b"P6\n2 1\n255\n\0", b"P6\n2 1\n65535\n\0\0\0\0\0\0", b"P5\n0 0\n255\n"] {
+            assert_eq!(Screen::parse(bytes), None);
+        }
     }
 }

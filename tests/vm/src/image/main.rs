@@ -46,9 +46,9 @@ struct Arguments {
     /// More for the kernel's command line.
     #[arg(long, default_value = "")]
     command_line: String,
-    /// What the machine's clocks follow: its own instructions (2 ns each; other work on this machine does not show,
-    /// idle time is skipped), or this machine's clock.
-    #[arg(long, value_enum, default_value = "instructions")]
+    /// What the machine's clocks follow: this machine's clock, or its own instructions (2 ns each; other work on this
+    /// machine does not show, but idle time is skipped, and with it what a shopper has to pass).
+    #[arg(long, value_enum, default_value = "host")]
     time: Time,
     /// For an image without a caretaker: makes the files that it would have made, after the start.
     #[arg(long)]

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail, ensure};
 use engine::message::{Receipt, topic};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use vm::player::{Command as Ask, Shown};
+use vm::player::{Command as Ask, Ran, Shown};
 use vm::shop;
 
 use crate::bench::{ANSWER_MAX, BOOT_MAX, Bench, boot, let_in, partition, stick};
-use crate::machine::{Machine, Up};
+use crate::machine::{Machine, SCREEN, Screen, Up};
 
 /// A program's time for something small.
 const SHORT: Duration = Duration::from_secs(60);
@@ -25,7 +25,21 @@ const HEALTH_MAX: Duration = Duration::from_secs(120);
 const PULSE_MAX_MS: f64 = 2_000.0;
 /// From the first shopper to a screen that shows something.
 const SCREEN_MAX: Duration = Duration::from_secs(180);
-/// Where the stick with bundles is mounted.
+/// Part of a screen that is lit when anything but a console is on it.
+const SCREEN_LIT: f64 = 0.5;
+/// Part of a screen that changes with what the lane says.
+const SCREEN_CHANGES: f64 = 0.05;
+/// From the unlock line to another picture, emulated; the lane says welcome for longer.
+const WELCOME_MAX: Duration = Duration::from_secs(15);
+/// What the carts' service says of the weighing modules.
+const SHELF_HEALTH: &str = "stile/health/cartd/load-cells-1";
+/// How long shoppers go on while an update waits for its restart: longer than a lane must be quiet (60 s).
+const BUSY: Duration = Duration::from_secs(90);
+/// A program that changes the boot choice has started by then, or none will.
+const CHOOSER_MAX: Duration = Duration::from_secs(120);
+/// The disk with bundles.
+const BUNDLES: &str = "/dev/disk/by-id/virtio-bundles";
+/// Where it is mounted.
 const STICK: &str = "/run/stick";
 
 /// One step.
@@ -76,18 +90,28 @@ fn shopper(bench: &Bench) -> Result<String> {
     let shown = let_in(&mut machine, Duration::from_secs(180))?;
     let first = machine.began.elapsed();
     pulse_is_short(&shown)?;
+    pass(&mut machine)?;
     // The screen may be minutes behind the gate, emulated; then somebody else is welcomed for the picture.
-    let began = Instant::now();
-    while machine.lit()? < 0.02 && began.elapsed() < SCREEN_MAX {
-        machine.listen(Duration::from_secs(2))?;
-    }
-    if began.elapsed() > Duration::from_secs(2) {
-        machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
-        machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
-        let_in(&mut machine, Duration::from_secs(60))?;
-    }
+    let idle = idle_screen(&mut machine)?;
+    let drawn = machine.began.elapsed();
+    machine.picture(&bench.out.join("shopper/idle.png"))?;
+    let_in(&mut machine, Duration::from_secs(60))?;
+    let asked = Instant::now();
+    let welcome = loop {
+        let now = machine.screen()?;
+        if now.differs(&idle) > SCREEN_CHANGES {
+            break now;
+        }
+        ensure!(
+            asked.elapsed() < WELCOME_MAX,
+            "somebody was let in, and the screen shows what it showed before"
+        );
+        machine.listen(Duration::from_millis(100))?;
+    };
+    let seen = asked.elapsed();
+    // What was seen may be half drawn.
+    machine.listen(Duration::from_millis(700))?;
     machine.picture(&bench.out.join("shopper/welcome.png"))?;
-    let lit = machine.lit()?;
     machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
     machine.listen(Duration::from_secs(3))?;
     ensure!(
@@ -95,30 +119,23 @@ fn shopper(bench: &Bench) -> Result<String> {
         "the lane never said welcome, but {:?}",
         machine.notices
     );
-    machine.picture(&bench.out.join("shopper/inside.png"))?;
     // Takes one pack of the second product, then leaves.
     machine.listen(Duration::from_secs(5))?;
     machine.ask(Ask::Plate { address: 1, channel: 1, tenths: shop::PACK[1] * 9 }, ANSWER_MAX)?;
     machine.listen(Duration::from_secs(15))?;
+    let shelf = machine.ask(Ask::Retained { topic: SHELF_HEALTH.to_owned() }, ANSWER_MAX)?;
+    ensure!(shelf["state"] == "up", "the weighing modules: {shelf}");
     let cart = machine.ask(Ask::Retained { topic: topic::STORE_VIEW.to_owned() }, ANSWER_MAX)?;
     machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
     let receipt = receipt(&mut machine, 1, Duration::from_secs(180))?;
     machine.picture(&bench.out.join("shopper/left.png"))?;
-    // Last, so that it hides nothing of the rest: what the lane says must be seen too.
-    ensure!(
-        lit > 0.02,
-        "served (unlock line after {:.1} ms, {:.0} ms long, receipt {}), but the screen is black: {:.1} % of it is lit",
-        shown.opened_ms.unwrap_or_default(),
-        shown.pulse_ms.unwrap_or_default(),
-        receipt.total,
-        lit * 100.0
-    );
     let lines: Vec<String> =
         receipt.lines.iter().map(|line| format!("{} x {}", line.quantity, line.product)).collect();
     let carts = cart["sessions"].as_array().map_or(0, Vec::len);
     Ok(format!(
         "version {} slot {}: player after {:.0} s ({:.1} s of the kernel's), first shopper let in after {:.0} s, \
-         unlock line {:.1} ms after the scanner's report for {:.0} ms, {carts} cart, receipt of {} with [{}]",
+         unlock line {:.1} ms after the scanner's report for {:.0} ms; screen drawn by {:.0} s, welcome on it {:.1} s \
+         after the unlock line ({:.0} % of it another picture); {carts} carts, receipt of {} with [{}]",
         up.version,
         up.slot,
         booted.as_secs_f64(),
@@ -126,9 +143,44 @@ fn shopper(bench: &Bench) -> Result<String> {
         first.as_secs_f64(),
         shown.opened_ms.unwrap_or_default(),
         shown.pulse_ms.unwrap_or_default(),
+        drawn.as_secs_f64(),
+        seen.as_secs_f64(),
+        welcome.differs(&idle) * 100.0,
         receipt.total,
         lines.join(", ")
     ))
+}
+
+/// Somebody goes in.
+fn pass(machine: &mut Machine) -> Result<()> {
+    machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    Ok(())
+}
+
+/// Waits until the screen rests: drawn by the service in the screen's own size, and the same for a while.
+fn idle_screen(machine: &mut Machine) -> Result<Screen> {
+    let began = Instant::now();
+    let mut before: Option<Screen> = None;
+    loop {
+        let now = machine.screen()?;
+        let drawn = now.size == SCREEN && now.lit() > SCREEN_LIT;
+        if drawn && before.as_ref() == Some(&now) {
+            return Ok(now);
+        }
+        if began.elapsed() > SCREEN_MAX {
+            let said =
+                machine.run(&["/usr/bin/journalctl", "--no-pager", "-b", "-n", "25", "-u", "kiosk"], SHORT);
+            bail!(
+                "after {} s the screen of {:?} is lit by {:.1} % and does not rest: {}",
+                SCREEN_MAX.as_secs(),
+                now.size,
+                now.lit() * 100.0,
+                said.map(|ran| ran.output).unwrap_or_default()
+            );
+        }
+        before = Some(now).filter(|_| drawn);
+        machine.listen(Duration::from_secs(5))?;
+    }
 }
 
 fn pulse_is_short(shown: &Shown) -> Result<()> {
@@ -204,7 +256,7 @@ fn with_bundle(bench: &Bench, name: &str, bundle: &Path) -> Result<(Machine, Up,
 }
 
 pub fn mount(machine: &mut Machine) -> Result<()> {
-    let ask = Ask::Mount { device: "/dev/sda".to_owned(), kind: "vfat".to_owned(), at: STICK.to_owned() };
+    let ask = Ask::Mount { device: BUNDLES.to_owned(), kind: "vfat".to_owned(), at: STICK.to_owned() };
     machine.ask(ask, ANSWER_MAX)?;
     Ok(())
 }
@@ -257,10 +309,24 @@ pub fn proven(machine: &mut Machine) -> Result<f64> {
 fn update(bench: &Bench) -> Result<String> {
     let (mut machine, before, _) = with_bundle(bench, "update", &bundle(bench, "next.raucb")?)?;
     proven(&mut machine)?;
+    // As a technician does it, with shoppers all the time; the box restarts by itself when the lane is quiet.
     let began = Instant::now();
-    install(&mut machine)?;
+    let path = format!("{STICK}/update.raucb");
+    let argv = ["/usr/bin/caretaker", "update", &path, "--now"].map(str::to_owned).to_vec();
+    let updating = machine.send(Ask::Run { argv, limit: UPDATE_MAX, kill_on: None, kill_after: None })?;
+    let mut meanwhile = Meanwhile::default();
+    while !machine.has_answered(&updating) {
+        meanwhile.one(&mut machine).context("while a slot is written")?;
+    }
     let wrote = began.elapsed();
-    let up = reboot(&mut machine)?;
+    let ran: Ran = serde_json::from_value(machine.answer(updating, SHORT)?).context("the player's answer")?;
+    ensure!(ran.status == Some(0), "caretaker update ended with {:?}: {}", ran.status, ran.output.trim());
+    let busy = Instant::now();
+    while busy.elapsed() < BUSY {
+        meanwhile.one(&mut machine).context("while the restart waits")?;
+        ensure!(!machine.has_started(), "the box restarted while the lane was in use");
+    }
+    let up = machine.up(BOOT_MAX).context("the restart of the update")?;
     ensure!(up.slot != before.slot, "still in slot {} after the update", up.slot);
     ensure!(up.version != before.version, "still version {} after the update", up.version);
     let_in(&mut machine, Duration::from_secs(180))?;
@@ -272,15 +338,37 @@ fn update(bench: &Bench) -> Result<String> {
     let_in(&mut machine, Duration::from_secs(180))?;
     proven(&mut machine)?;
     Ok(format!(
-        "{} {} -> {} {} -> {} {}; written in {:.0} s, proven {took:.0} s after its start was seen",
+        "{} {} -> {} {} -> {} {}; written in {:.0} s while {} shoppers came in (longest to the unlock line {:.0} ms); no \
+         restart in {} s of shoppers; proven {took:.0} s after its first shopper",
         before.slot,
         before.version,
         up.slot,
         up.version,
         back.slot,
         back.version,
-        wrote.as_secs_f64()
+        wrote.as_secs_f64(),
+        meanwhile.shoppers,
+        meanwhile.worst_ms,
+        BUSY.as_secs(),
     ))
+}
+
+/// Shoppers who come while something else goes on.
+#[derive(Debug, Default)]
+struct Meanwhile {
+    shoppers: u32,
+    worst_ms: f64,
+}
+
+impl Meanwhile {
+    fn one(&mut self, machine: &mut Machine) -> Result<()> {
+        let shown = let_in(machine, Duration::from_secs(20))?;
+        pulse_is_short(&shown)?;
+        self.shoppers += 1;
+        self.worst_ms = self.worst_ms.max(shown.opened_ms.unwrap_or_default());
+        pass(machine)?;
+        machine.listen(Duration::from_secs(3))
+    }
 }
 
 fn refused(bench: &Bench) -> Result<String> {
@@ -414,22 +502,43 @@ fn bit(bench: &Bench) -> Result<String> {
     ))
 }
 
+/// How an update is killed.
+#[derive(Clone, Copy, Debug)]
+enum Kill {
+    /// RAUC, its service and whoever asked it, so long after the update began.
+    Writer(Duration),
+    /// The one that changes the boot choice for RAUC, when it runs for the time of this number (from 0).
+    Chooser(u32),
+}
+
 fn updater_killed(bench: &Bench) -> Result<String> {
-    const KILLS: u32 = 12;
+    const WRITER: u32 = 10;
+    const CHOOSER: u32 = 8;
     let (mut machine, before, _) = with_bundle(bench, "updater-killed", &bundle(bench, "next.raucb")?)?;
     proven(&mut machine)?;
+    let began = Instant::now();
+    install(&mut machine)?;
+    let whole = began.elapsed();
     let mut random = ChaCha8Rng::seed_from_u64(2);
-    let mut killed = 0;
-    let path = format!("{STICK}/update.raucb");
-    for try_number in 0..KILLS {
-        // The service that writes, not only the program that asks it.
-        let after = Duration::from_millis(random.random_range(200..20_000));
-        let argv = ["/usr/bin/rauc", "install", &path].map(str::to_owned).to_vec();
-        let ask = Ask::Run { argv, limit: UPDATE_MAX, kill_on: None, kill_after: Some(after) };
-        machine.ask(ask, UPDATE_MAX)?;
-        killed += machine.ask(Ask::Kill { comm: "rauc".to_owned() }, ANSWER_MAX)?.as_u64().unwrap_or(0);
-        let_in(&mut machine, Duration::from_secs(60)).with_context(|| format!("kill {try_number}"))?;
-        machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
+    // One in each part of the time that an update takes.
+    let writer = (0..WRITER).map(|part| {
+        let share = (f64::from(part) + random.random_range(0.0..1.0)) / f64::from(WRITER);
+        Kill::Writer(whole.mul_f64(share))
+    });
+    let kills: Vec<Kill> = writer.chain((0..CHOOSER).map(Kill::Chooser)).collect();
+    let (mut processes, mut survived) = (0, 0);
+    for kill in kills {
+        let ended = kill_update(&mut machine, kill)?;
+        processes += ended;
+        survived += u32::from(ended == 0);
+        let_in(&mut machine, Duration::from_secs(60)).with_context(|| format!("after {kill:?}"))?;
+        pass(&mut machine)?;
+        let next = machine.run(&["/usr/lib/stile/boot-backend", "get-primary"], SHORT)?;
+        ensure!(next.status == Some(0), "nothing would boot after {kill:?}: {}", next.output.trim());
+        crate::say(&format!(
+            "   {kill:?}: {ended} processes killed, next to start: slot {}",
+            next.output.trim()
+        ));
     }
     let up = reboot(&mut machine)?;
     ensure!(up.slot == before.slot || up.version != before.version, "slot {} of {}", up.slot, up.version);
@@ -441,7 +550,35 @@ fn updater_killed(bench: &Bench) -> Result<String> {
     ensure!(after.slot != up.slot, "the update after all that did not take");
     let_in(&mut machine, Duration::from_secs(180))?;
     proven(&mut machine)?;
-    Ok(format!("{KILLS} times, {killed} services; the box booted {} and then took the update", up.slot))
+    Ok(format!(
+        "an update takes {:.0} s; {} killed ({processes} processes; {survived} had ended by then); the box booted slot {} \
+         with version {} and then took the update",
+        whole.as_secs_f64(),
+        WRITER + CHOOSER,
+        up.slot,
+        up.version
+    ))
+}
+
+/// Begins an update and kills it; how many processes were killed.
+fn kill_update(machine: &mut Machine, kill: Kill) -> Result<u64> {
+    let argv = ["/usr/bin/rauc", "install", &format!("{STICK}/update.raucb")].map(str::to_owned).to_vec();
+    let update = machine.send(Ask::Run { argv, limit: UPDATE_MAX, kill_on: None, kill_after: None })?;
+    let ended = match kill {
+        Kill::Writer(after) => {
+            machine.listen(after)?;
+            machine.ask(Ask::Kill { comm: "rauc".to_owned() }, ANSWER_MAX)?.as_u64().unwrap_or(0)
+        }
+        Kill::Chooser(spare) => {
+            let comm = "boot-backend".to_owned();
+            let after = Duration::from_millis(20);
+            let hunt = machine.send(Ask::Hunt { comm, spare, after, limit: CHOOSER_MAX })?;
+            u64::from(machine.answer(hunt, CHOOSER_MAX * 2)? == true)
+        }
+    };
+    // RAUC may go on without what was killed; then it comes to its end.
+    machine.answer(update, UPDATE_MAX)?;
+    Ok(ended)
 }
 
 fn reset(bench: &Bench) -> Result<String> {

@@ -1,5 +1,6 @@
 //! Programs of the image that the host wants to run, and files that it wants to see or to make.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
@@ -122,16 +123,31 @@ pub fn fill(folder: &str, keep: u64) -> Result<u64> {
 
 /// Kills every process of that name; how many.
 pub fn kill_all(comm: &str) -> Result<u32> {
-    let mut killed = 0;
-    for entry in fs::read_dir("/proc").context("cannot list processes")?.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
-            continue;
-        };
-        let named = fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == comm);
-        if named && rustix::process::kill_process(pid, Signal::KILL).is_ok() {
-            killed += 1;
+    let killed =
+        named(comm)?.into_iter().filter(|pid| rustix::process::kill_process(*pid, Signal::KILL).is_ok());
+    Ok(u32::try_from(killed.count()).unwrap_or(u32::MAX))
+}
+
+/// Waits for a process of that name, after `spare` others, and kills it `after` it was seen; whether one was killed.
+pub fn hunt(comm: &str, spare: u32, after: Duration, limit: Duration) -> Result<bool> {
+    let began = Instant::now();
+    let mut seen = BTreeSet::new();
+    while began.elapsed() < limit {
+        for pid in named(comm)? {
+            if seen.insert(pid.as_raw_pid()) && seen.len() > spare as usize {
+                std::thread::sleep(after);
+                return Ok(rustix::process::kill_process(pid, Signal::KILL).is_ok());
+            }
         }
+        std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(killed)
+    Ok(false)
+}
+
+fn named(comm: &str) -> Result<Vec<Pid>> {
+    let entries = fs::read_dir("/proc").context("cannot list processes")?.flatten();
+    Ok(entries
+        .filter(|entry| fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == comm))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
+        .collect())
 }
