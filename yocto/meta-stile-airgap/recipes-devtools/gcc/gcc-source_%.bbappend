@@ -1,0 +1,1 @@
+DEBIAN_NESTED:airgap = "gcc-${PV}.tar.xz"

@@ -1,0 +1,112 @@
+# A slot and a disk of it: dm-verity over the root, the kernel that pins its hash, and osimage, which puts the disk
+# together from the layouts that the reference image uses too.
+#
+# Keys are a folder that `osimage keys` made: STILE_KEYS in a site file. Without it nothing is signed and no bundle made.
+STILE_KEYS ??= ""
+STILE_LAYOUT:x86-64 = "${STILE_TOP}/image/layouts/x86-64-efi.toml"
+STILE_LAYOUT:aarch64 = "${STILE_TOP}/image/layouts/raspberry-pi.toml"
+STILE_COMPATIBLE:x86-64 = "stile-x86-64"
+STILE_COMPATIBLE:aarch64 = "stile-raspberry-pi"
+STILE_VARIANT ??= "stile"
+STILE_VERSION ??= "${DISTRO_VERSION}"
+# Salt and id of the hash tree would otherwise be drawn by chance; they are the reference image's.
+STILE_VERITY_SALT = "${@__import__('hashlib').sha256(b'stile verity salt').hexdigest()}"
+STILE_VERITY_UUID = "53746c65-0000-4000-8000-766572697479"
+STILE_CMDLINE_FILES:x86-64 = "${STILE_TOP}/image/reference/cmdline.${STILE_VARIANT}"
+STILE_CMDLINE_FILES:aarch64 = "${STILE_TOP}/image/reference/cmdline.raspberry-pi"
+
+STILE_ROOT_IMAGE = "${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.squashfs-zst"
+STILE_SLOT = "${WORKDIR}/slot"
+
+do_stile_slot[depends] += "cryptsetup-native:do_populate_sysroot osimage-native:do_populate_sysroot \
+    dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot virtual/kernel:do_deploy \
+    ${INITRAMFS_IMAGE}:do_image_complete"
+do_stile_slot[depends] += "${@'systemd-boot:do_deploy systemd-boot-native:do_populate_sysroot binutils-cross-x86_64:do_populate_sysroot' \
+    if d.getVar('TARGET_ARCH') == 'x86_64' else 'rpi-bootfiles:do_deploy'}"
+do_stile_slot[depends] += "${@'rauc-native:do_populate_sysroot' if d.getVar('STILE_KEYS') else ''}"
+do_stile_slot[dirs] = "${STILE_SLOT}"
+do_stile_slot[cleandirs] = "${STILE_SLOT}"
+
+stile_cmdline() {
+    printf 'root=/dev/mapper/root rootfstype=squashfs ro systemd.verity=yes roothash=%s ' "$(cat roothash)"
+    printf 'systemd.verity_root_data=/dev/stile/root systemd.verity_root_hash=/dev/stile/verity '
+    printf 'systemd.verity_root_options=panic-on-corruption systemd.machine_id=firmware panic=-1 '
+    printf 'systemd.gpt_auto=no quiet loglevel=4'
+    for file in ${STILE_CMDLINE_FILES}; do
+        [ ! -e "$file" ] || sed 's/#.*//; /^ *$/d' "$file" | while read -r line; do printf ' %s' "$line"; done
+    done
+}
+
+stile_slot_verity() {
+    cp -L ${STILE_ROOT_IMAGE} root.squashfs
+    veritysetup format --salt=${STILE_VERITY_SALT} --uuid=${STILE_VERITY_UUID} --root-hash-file=roothash \
+        root.squashfs root.verity
+    stile_cmdline > cmdline.txt
+}
+
+# A PC: kernel, initial RAM disk and command line as one file, which the firmware starts and can check.
+stile_slot_pc() {
+    ukify build --stub=${DEPLOY_DIR_IMAGE}/linux${EFI_ARCH}.efi.stub --linux=${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} \
+        --initrd=${DEPLOY_DIR_IMAGE}/${INITRAMFS_IMAGE}-${MACHINE}.cpio.zst --cmdline=@cmdline.txt \
+        --os-release=@${IMAGE_ROOTFS}${nonarch_libdir}/os-release --output=kernel.efi \
+        ${@'--secureboot-private-key=${STILE_KEYS}/secureboot.key.pem --secureboot-certificate=${STILE_KEYS}/secureboot.cert.pem' \
+            if d.getVar('STILE_SECURE_BOOT') == '1' else ''}
+    truncate -s 256M esp.img
+    mkfs.vfat --invariant -F 32 -n ESP -i 53544C45 esp.img
+    mmd -i esp.img ::EFI ::EFI/BOOT ::EFI/stile ::loader ::loader/entries
+    mcopy -i esp.img ${DEPLOY_DIR_IMAGE}/systemd-boot${EFI_ARCH}.efi ::EFI/BOOT/BOOTX64.EFI
+    mcopy -i esp.img kernel.efi ::EFI/stile/a.efi
+    printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\n' > loader.conf
+    # The one slot of a new box is tried for ever: there is nothing to go back to.
+    printf 'title Stile a, generation 1\nefi /EFI/stile/a.efi\n' > a.conf
+    mcopy -i esp.img loader.conf ::loader/loader.conf
+    mcopy -i esp.img a.conf ::loader/entries/stile-000001-a.conf
+    set -- --content esp=esp.img --content kernel-a=kernel.efi
+    stile_disk kernel=kernel.efi "$@"
+}
+
+# A Raspberry Pi: a boot partition a slot, and one that chooses between them (tryboot).
+stile_slot_pi() {
+    install -d boot/overlays select
+    cp -L ${DEPLOY_DIR_IMAGE}/bootfiles/start4.elf ${DEPLOY_DIR_IMAGE}/bootfiles/fixup4.dat boot/
+    cp -L ${DEPLOY_DIR_IMAGE}/bcm271*.dtb boot/
+    cp -L ${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} boot/kernel.img
+    cp -L ${DEPLOY_DIR_IMAGE}/${INITRAMFS_IMAGE}-${MACHINE}.cpio.zst boot/initrd.img
+    cp ${STILE_TOP}/image/reference/config.txt boot/config.txt
+    { cat cmdline.txt; echo; } > boot/cmdline.txt
+    cp ${IMAGE_ROOTFS}${nonarch_libdir}/os-release boot/os-release
+    printf '[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=4\n' > select/autoboot.txt
+    cp -L ${DEPLOY_DIR_IMAGE}/bootfiles/bootcode.bin boot/
+    cp -L ${DEPLOY_DIR_IMAGE}/bootfiles/bootcode.bin select/
+    truncate -s 128M boot.img
+    truncate -s 16M select.img
+    mkfs.vfat --invariant -F 32 -n BOOT -i 53544C42 boot.img
+    mkfs.vfat --invariant -F 16 -n SELECT -i 53544C53 select.img
+    mcopy -s -m -i boot.img boot/* ::
+    mcopy -s -m -i select.img select/* ::
+    stile_disk boot=boot.img --content select=select.img --content boot-a=boot.img
+}
+
+stile_disk() {
+    third=$1
+    shift
+    osimage assemble --layout ${STILE_LAYOUT} --output disk.img "$@" \
+        --content root-a=root.squashfs --content verity-a=root.verity
+    if [ -n "${STILE_KEYS}" ]; then
+        osimage sign disk.img --key ${STILE_KEYS}/release.key
+        osimage bundle --layout ${STILE_LAYOUT} --keys ${STILE_KEYS} --compatible ${STILE_COMPATIBLE} \
+            --version ${STILE_VERSION} --content $third --content root=root.squashfs \
+            --content verity=root.verity --output update.raucb
+    fi
+}
+
+fakeroot do_stile_slot() {
+    cd ${STILE_SLOT}
+    stile_slot_verity
+    if [ "${TARGET_ARCH}" = x86_64 ]; then stile_slot_pc; else stile_slot_pi; fi
+    for file in disk.img disk.img.bmap disk.img.sig update.raucb; do
+        [ ! -e $file ] || install -m 0644 $file ${IMGDEPLOYDIR}/${IMAGE_NAME}-$file
+        [ ! -e $file ] || ln -sf ${IMAGE_NAME}-$file ${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}-$file
+    done
+}
+addtask stile_slot after do_image before do_image_complete

@@ -1,0 +1,5 @@
+# stile-base has RAUC's configuration and says which slot runs; the caretaker says when a slot is good.
+do_install:append:stile() {
+    rm -f ${D}${systemd_system_unitdir}/rauc-mark-good.service
+}
+SYSTEMD_SERVICE:${PN}-mark-good:stile = ""
