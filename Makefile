@@ -15,7 +15,7 @@ VM_PACKAGES := qemu-system-x86 qemu-system-gui qemu-utils ovmf dosfstools mtools
 # The reference image: Debian's packages, file systems, disk images; the screen's libraries without a desktop. rauc and
 # systemd are taken from the packages that are unpacked, systemctl from the machine that builds.
 IMAGE_PACKAGES := mmdebstrap debian-archive-keyring uidmap squashfs-tools cryptsetup-bin mtools dosfstools binutils cpio zstd xz-utils \
-  kmod systemd openssl sbsigntool faketime libinput-dev libudev-dev libxkbcommon-dev
+  kmod systemd openssl sbsigntool faketime libinput-dev libudev-dev libxkbcommon-dev gcc-aarch64-linux-gnu g++-aarch64-linux-gnu
 # make image VARIANT=stile-sim PROFILE=dev KEYS=folder VERSION=1.2.3
 VARIANT ?= stile
 PROFILE ?= release
@@ -48,7 +48,7 @@ bench: deps ## the numbers of the README
 	cargo build --release --locked -p box
 	for seed in 1 2 3; do STILE_LOG=error target/release/box day --seed $$seed --shoppers 50 || exit 1; done
 	$(MAKE) bench-decoders
-	$(MAKE) vm-test ARGS="floor latency --entries 2000"
+	$(MAKE) vm-test ARGS="floor latency --entries 500"
 
 bench-decoders: deps $(CACHE)/decoders/packages.stamp ## QR decoders side by side, and phone shown to code read (FOLDERS="../shared/data/qr")
 	cd tests/decoders && { [ -d .venv ] || python3 -m venv .venv; } && .venv/bin/pip install -q -r requirements.txt

@@ -147,32 +147,32 @@ kernel_arm64() {
 # --- our own programs ---------------------------------------------------------------------------------------
 programs() {
   local crates=() program flags=(--profile "$PROFILE") epoch=$SOURCE_DATE_EPOCH
-  if [ "$BOARD" = raspberry-pi ]; then
-    # They are brought ready made: this machine's Rust has no library for another processor.
-    [ ${#PROGRAMS[@]} -eq 0 ] || [ -d "$WORK/programs" ] ||
-      die "put arm64 programs into $WORK/programs, or say STILE_PROGRAMS="
-    cargo build --profile "$PROFILE" -p osimage
-    mkdir -p "$WORK/programs" && cp "$TARGET/$CARGO_FOLDER/osimage" "$WORK/programs/"
-    return
-  fi
+  local for_board=() built=$TARGET/$CARGO_FOLDER strip=strip
   [ "$PROFILE" = dev ] || flags+=(--locked)
   for program in "${PROGRAMS[@]}"; do
     [ -e "appliance/$program/Cargo.toml" ] || die "there is no appliance/$program"
     [ "$program" = kiosk ] || crates+=(-p "$program@$CRATES_VERSION")
   done
-  crates+=(-p osimage)
   [ "$VARIANT" = stile ] || crates+=(-p vm)
   # Not the time of the image: C parts look at it, and every commit would build them and all that stands on them anew.
   unset SOURCE_DATE_EPOCH
-  cargo build "${flags[@]}" --bins "${crates[@]}"
   rm -rf "$WORK/programs" && mkdir -p "$WORK/programs"
-  for program in "${PROGRAMS[@]}" osimage $([ "$VARIANT" = stile ] || echo vm-guest); do
-    [ "$program" = kiosk ] || strip -o "$WORK/programs/$program" "$TARGET/$CARGO_FOLDER/$program"
+  # What the steps below run, on this machine.
+  cargo build "${flags[@]}" --bins -p osimage
+  strip -o "$WORK/programs/osimage" "$built/osimage"
+  if [ "$BOARD" = raspberry-pi ]; then
+    eval "$("$HERE/cross.sh" "$CACHE")"
+    for_board=(--target aarch64-unknown-linux-gnu)
+    built=$TARGET/aarch64-unknown-linux-gnu/$CARGO_FOLDER strip=$TRIPLET-strip
+  fi
+  [ ${#crates[@]} -eq 0 ] || cargo build "${flags[@]}" "${for_board[@]}" --bins "${crates[@]}"
+  for program in "${PROGRAMS[@]}" $([ "$VARIANT" = stile ] || echo vm-guest); do
+    [ "$program" = kiosk ] || $strip -o "$WORK/programs/$program" "$built/$program"
   done
   # The screen without a desktop. The next `cargo test` puts the other one back in its place.
   if [[ " ${PROGRAMS[*]} " == *" kiosk "* ]]; then
-    cargo build "${flags[@]}" -p kiosk --bin kiosk --no-default-features --features linuxkms
-    strip -o "$WORK/programs/kiosk" "$TARGET/$CARGO_FOLDER/kiosk"
+    cargo build "${flags[@]}" "${for_board[@]}" -p kiosk --bin kiosk --no-default-features --features linuxkms
+    $strip -o "$WORK/programs/kiosk" "$built/kiosk"
   fi
   export SOURCE_DATE_EPOCH=$epoch
 }
@@ -243,10 +243,8 @@ tree() {
     case $VARIANT:$manifest in stile:*-sim.toml) ;; *) cp "$manifest" "$tree/usr/share/stile/manifests/" ;; esac
   done
   cp models/onnx/* "$tree/usr/share/stile/models/"
-  if [ "$BOARD" = x86-64 ]; then
-    install -m 644 .cache/onnxruntime/libonnxruntime.so "$tree/usr/lib/stile/libonnxruntime.so"
-    strip --strip-unneeded "$tree/usr/lib/stile/libonnxruntime.so"
-  fi
+  runtime
+  install -m 644 "$ONNXRUNTIME" "$tree/usr/lib/stile/libonnxruntime.so"
   cp "$KEYS/provision.pub" "$tree/usr/share/stile/keys/"
   cp "$KEYS/rauc-ca.pem" "$tree/etc/rauc/keyring.pem"
 
@@ -272,6 +270,7 @@ END
   python3 "$HERE/tree.py" check "$tree"
   python3 "$HERE/tree.py" users "$tree"
   systemctl --root="$tree" preset-all --preset-mode=enable-only >/dev/null 2>&1
+  # This machine's knows no other processor's libraries; Debian's loader finds them in its own folder without a cache.
   if [ "$BOARD" = x86-64 ]; then ldconfig -r "$tree"; fi
   rm -rf "$tree/var/cache" "$tree/etc/systemd/system/"*.wants/systemd-networkd-wait-online.service
   [ -z "$OVERLAY" ] || cp -a "$OVERLAY/." "$tree/"
@@ -282,6 +281,20 @@ END
   if find "$tree" -name '*.so*' -o -path '*/bin/*' | grep -E '/(bash|dash|sh|perl|python[0-9.]*|dpkg|apt)$'; then
     die "a shell, an interpreter or a package manager is in the tree"
   fi
+}
+
+# ONNX Runtime for the board, from its Python wheel: $ONNXRUNTIME.
+runtime() {
+  local from=.cache/onnxruntime strip=strip version
+  version=$(sed -n 's/^ORT_VERSION := //p' Makefile)
+  ONNXRUNTIME=$CACHE/libonnxruntime-$version.so
+  if [ -e "$ONNXRUNTIME" ]; then return; fi
+  if [ "$BOARD" = raspberry-pi ]; then
+    from=$CACHE/onnxruntime strip=$TRIPLET-strip
+    python3 models/onnxruntime.py "$version" "$from" aarch64
+  fi
+  $strip --strip-unneeded -o "$ONNXRUNTIME.new" "$from/libonnxruntime.so"
+  mv "$ONNXRUNTIME.new" "$ONNXRUNTIME"
 }
 
 # The simulators of the kernel's devices, for tests.
