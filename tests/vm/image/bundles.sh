@@ -1,9 +1,12 @@
 #!/bin/bash
 # Makes the bundles that the steps of vm-image install: a next version, and versions that are wrong in one way each.
 #
-#   [KEYS=…] [IMAGE=out/image] bundles.sh [OUT]     OUT (default out/vm-image/bundles)/{next,unhealthy,hangs,other-board,stranger}.raucb
+#   [KEYS=…] [IMAGE=out/image] [ADAPTIVE=block-hash-index] bundles.sh [OUT]
+#   makes OUT/{next,unhealthy,hangs,other-board,stranger}.raucb; OUT is out/vm-image/bundles unless said.
 #
 # Each is a full build of the root tree with an overlay (image/reference/build.sh); programs are not built anew.
+# They come from a disk, where an index of what a slot holds spares nothing; emulated, making it takes minutes a slot
+# (all of its 768 MiB are read and hashed). ADAPTIVE= makes bundles with it, as `osimage bundle` does.
 set -euo pipefail
 HERE=$(dirname "$(realpath "$0")")
 cd "$HERE/../../.."
@@ -21,19 +24,31 @@ build() {
   local name=$1 version=$2 work=out/image-$1/work-stile-x86-64-sim
   mkdir -p "$overlays/$name" "$work"
   rm -rf "$work/programs" && cp -al "$IMAGE/work-stile-x86-64-sim/programs" "$work/programs"
-  image/reference/build.sh --variant stile-sim --profile dev --keys "$KEYS" --version "$version" --out "out/image-$name" \
-    --overlay "$overlays/$name" tree root initrd uki bundle >"$OUT/$name.log" 2>&1 ||
+  image/reference/build.sh --variant stile-sim --profile dev --keys "$KEYS" --version "$version" \
+    --out "out/image-$name" --overlay "$overlays/$name" tree root initrd uki >"$OUT/$name.log" 2>&1 ||
     { tail -20 "$OUT/$name.log" >&2; echo "bundles.sh: $name cannot be built; see $OUT/$name.log" >&2; exit 1; }
-  mv "out/image-$name/stile-x86-64-sim.raucb" "$OUT/$name.raucb"
+  bundle "$name" "$work" "$version" "$KEYS" stile-x86-64
 }
 
-# rebundle NAME KEYS COMPATIBLE: the content of the next version, signed by these keys and for this board.
-rebundle() {
-  local work=out/image-next/work-stile-x86-64-sim
-  rm -f "$OUT/$1.raucb"
-  "$work/programs/osimage" bundle --layout image/layouts/x86-64-efi.toml --keys "$2" --rauc "$work/rauc" --compatible "$3" \
-    --version 2 --content kernel="$work/uki.efi" --content root="$work/root.squashfs" \
-    --content verity="$work/root.verity" --output "$OUT/$1.raucb" >"$OUT/$1.log" 2>&1 || { tail "$OUT/$1.log" >&2; exit 1; }
+# bundle NAME WORK VERSION KEYS COMPATIBLE: what was built in WORK, signed by these keys and for this board, by the
+# RAUC of the tested image.
+bundle() {
+  local name=$1 work=$2 version=$3 keys=$4 compatible=$5 folder=$overlays/$1.bundle
+  mkdir "$folder"
+  cp "$work/root.squashfs" "$folder/root.img"
+  cp "$work/root.verity" "$folder/verity.img"
+  cp "$work/uki.efi" "$folder/kernel.img"
+  truncate -s %4096 "$folder"/*.img
+  {
+    printf '[update]\ncompatible=%s\nversion=%s\n\n[bundle]\nformat=verity\n' "$compatible" "$version"
+    for part in kernel verity root; do printf '\n[image.%s]\nfilename=%s.img\n' $part $part; done
+    [ -z "${ADAPTIVE:-}" ] || echo "adaptive=$ADAPTIVE"
+  } >"$folder/manifest.raucm"
+  rm -f "$OUT/$name.raucb"
+  "$IMAGE/work-stile-x86-64-sim/rauc" bundle --cert="$keys/rauc.cert.pem" --key="$keys/rauc.key.pem" \
+    --keyring="$keys/rauc-ca.pem" "$folder" "$OUT/$name.raucb" >>"$OUT/$name.log" 2>&1 ||
+    { tail "$OUT/$name.log" >&2; exit 1; }
+  rm -rf "$folder"
 }
 
 build next 2
@@ -56,7 +71,8 @@ END
 ln -s ../hang.service "$overlays/hangs/usr/lib/systemd/system/sysinit.target.wants/hang.service"
 build hangs 4
 
-rebundle other-board "$KEYS" stile-raspberry-pi
+next=out/image-next/work-stile-x86-64-sim
+bundle other-board "$next" 2 "$KEYS" stile-raspberry-pi
 "$IMAGE/work-stile-x86-64-sim/programs/osimage" keys "$overlays/stranger" --name "A stranger" >/dev/null
-rebundle stranger "$overlays/stranger" stile-x86-64
+bundle stranger "$next" 2 "$overlays/stranger" stile-x86-64
 ls -l "$OUT"/*.raucb

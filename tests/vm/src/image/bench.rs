@@ -48,6 +48,7 @@ impl Bench {
     /// # Errors
     /// When the image cannot be flashed or provisioned.
     pub fn disk(&self, name: &str) -> Result<PathBuf> {
+        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
         let fresh = self.out.join("fresh.raw");
         let modified = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         if modified(&fresh).is_none_or(|made| modified(&self.image).is_some_and(|image| image > made)) {
