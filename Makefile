@@ -11,7 +11,7 @@ PACKAGES := build-essential cmake libclang-dev pkg-config python3 python3-pip mo
 export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 
 # The virtual machine's own: an emulator, and what unpacks its kernel and builds two modules for it.
-VM_PACKAGES := qemu-system-x86 qemu-system-gui qemu-utils ovmf dosfstools mtools e2fsprogs xz-utils kmod
+VM_PACKAGES := qemu-system-x86 qemu-system-arm qemu-system-gui qemu-utils ovmf dosfstools mtools e2fsprogs xz-utils kmod
 # The reference image: Debian's packages, file systems, disk images; the screen's libraries without a desktop. rauc and
 # systemd are taken from the packages that are unpacked, systemctl from the machine that builds.
 IMAGE_PACKAGES := mmdebstrap debian-archive-keyring uidmap squashfs-tools cryptsetup-bin mtools dosfstools binutils cpio zstd xz-utils \
@@ -22,7 +22,7 @@ PROFILE ?= release
 # The decoders that ours is measured against.
 DECODER_PACKAGES := python3-venv libzbar0
 
-.PHONY: help run day test lint bench bench-decoders campaign vm-test vm vm-image-test image-campaign image
+.PHONY: help run day test lint bench bench-decoders campaign vm-test vm-pi vm vm-image-test image-campaign image yocto-lint
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,15 @@ vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's 
 	tests/vm/kernel.sh $(CACHE)/vm/kernel
 	cargo run --locked -p vm --bin vm -- --kernel $(CACHE)/vm/kernel $(ARGS)
 
+ARM := aarch64-unknown-linux-gnu
+PI_KERNEL := $(CACHE)/image/arm64/kernel-*/root
+vm-pi: deps $(CACHE)/vm/packages.stamp $(CACHE)/image/packages.stamp ## a turnstile on an emulated Raspberry Pi's registers
+	image/reference/build.sh --board raspberry-pi packages kernel
+	eval "$$(image/reference/cross.sh $(CACHE)/image/arm64)" && \
+	  cargo build --locked --target $(ARM) -p turnstile --example raspberry_pi && cargo build --locked --target $(ARM) -p gate-failsafe
+	cargo run --locked -p vm --bin vm-pi -- --programs $(or $(CARGO_TARGET_DIR),target)/$(ARM)/debug \
+	  --kernel $$(ls -t $(PI_KERNEL)/boot/vmlinuz-* | head -1) --device-tree $$(ls -t $(PI_KERNEL)/usr/lib/linux-image-*/broadcom/bcm2837-rpi-3-b.dtb | head -1)
+
 # The tested image: with simulated devices around it, built quickly.
 VM_IMAGE := out/image/stile-x86-64-sim.img
 VM_IMAGE_TOOLS = cargo build --locked -p vm -p osimage --bins
@@ -87,6 +96,12 @@ image-campaign: deps $(CACHE)/vm/packages.stamp ## power cuts by the thousand: f
 
 image: deps $(CACHE)/vm/packages.stamp $(CACHE)/image/packages.stamp ## the reference image: out/image (VARIANT=stile-sim PROFILE=dev KEYS=... VERSION=...)
 	image/reference/build.sh --variant $(VARIANT) --profile $(PROFILE) $(if $(KEYS),--keys $(KEYS)) $(if $(VERSION),--version $(VERSION)) $(ARGS)
+
+# The checks of the layers that need Python packages; `make test` runs them too once they are there.
+yocto-lint: ## kas files against kas's schema, recipes against oelint-adv (yocto)
+	@[ -x $(CACHE)/yocto/venv/bin/oelint-adv ] || { python3 -m venv $(CACHE)/yocto/venv && \
+	  $(CACHE)/yocto/venv/bin/pip install -q kas==5.5 oelint-adv==9.11.2; }
+	cargo test --locked -p it yocto
 
 .PHONY: deps
 deps: $(CACHE)/packages.stamp $(ORT)

@@ -4,6 +4,7 @@
 //! guest's program, what proves the image to `vm-image`, and what they need of the machine is in there too.
 
 pub mod initramfs;
+pub mod monitor;
 pub mod player;
 pub mod report;
 pub mod shop;

@@ -5,17 +5,16 @@
 //! firmware's part of booting.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead as _, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use serde_json::{Value, json};
 use vm::initramfs::Initramfs;
+use vm::monitor::Monitor;
 
 /// A turnstile's registers on an emulated Raspberry Pi 3.
 #[derive(Parser)]
@@ -88,7 +87,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             ensure!(wrong.is_empty(), "{what} {active:?}: {}", wrong.join(", "));
             checked += 1;
         }
-        let state = if active.is_empty() { "all inactive".to_owned() } else { format!("{} active", active.join(", ")) };
+        let state = if active.is_empty() {
+            "all inactive".to_owned()
+        } else {
+            format!("{} active", active.join(", "))
+        };
         say(&format!("   {what}: {state}"));
         if what == "done" {
             break;
@@ -96,7 +99,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         machine.answer()?;
     }
     ensure!(checked >= OUTPUTS.len() + 6, "only {checked} states were looked at");
-    say(&format!("{checked} states of the pins were what they must be, {:.0} s", began.elapsed().as_secs_f64()));
+    say(&format!(
+        "{checked} states of the pins were what they must be, {:.0} s",
+        began.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
@@ -128,17 +134,19 @@ fn pack(arguments: &Arguments, to: &Path) -> Result<()> {
 }
 
 /// QEMU, ended when this is dropped.
-struct Machine {
-    qemu: Child,
-    lines: mpsc::Receiver<String>,
-    monitor: Monitor,
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
-    }
+struct Machine {
+    qemu: Ended,
+    lines: mpsc::Receiver<String>,
+    monitor: Monitor,
 }
 
 impl Machine {
@@ -161,7 +169,8 @@ impl Machine {
             .spawn()
             .context("cannot start qemu-system-aarch64")?;
         let output = qemu.stdout.take().context("QEMU has no output")?;
-        let mut log = File::create(arguments.out.join("console.log")).context("cannot write the console's log")?;
+        let mut log =
+            File::create(arguments.out.join("console.log")).context("cannot write the console's log")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n') {
@@ -173,10 +182,8 @@ impl Machine {
                 }
             }
         });
-        let monitor = Monitor::connect(socket);
-        let mut machine = Self { qemu, lines, monitor: Monitor::none()? };
-        machine.monitor = monitor?;
-        Ok(machine)
+        let machine = Ended(qemu);
+        Ok(Self { monitor: Monitor::connect(socket)?, qemu: machine, lines })
     }
 
     fn line(&self) -> Result<String> {
@@ -184,7 +191,7 @@ impl Machine {
     }
 
     fn answer(&mut self) -> Result<()> {
-        let input = self.qemu.stdin.as_mut().context("QEMU has no input")?;
+        let input = self.qemu.0.stdin.as_mut().context("QEMU has no input")?;
         input.write_all(b"\n").and_then(|()| input.flush()).context("the machine does not listen")
     }
 
@@ -193,7 +200,8 @@ impl Machine {
         let levels = self.monitor.word(LEVELS)?;
         let mut wrong = Vec::new();
         for (name, pin, low) in OUTPUTS {
-            let function = self.monitor.word(FUNCTION_SELECT + u64::from(pin / 10) * 4)? >> (pin % 10 * 3) & 0b111;
+            let function =
+                self.monitor.word(FUNCTION_SELECT + u64::from(pin / 10) * 4)? >> (pin % 10 * 3) & 0b111;
             let high = levels >> pin & 1 == 1;
             let is = high != low;
             // After its process has gone a pin may be an input again, and then nothing drives it.
@@ -205,60 +213,6 @@ impl Machine {
             }
         }
         Ok(wrong)
-    }
-}
-
-/// QEMU's machine protocol (docs/interop/qmp-spec).
-struct Monitor {
-    to: UnixStream,
-    from: BufReader<UnixStream>,
-}
-
-impl Monitor {
-    /// Stands in until the real one is connected.
-    fn none() -> Result<Self> {
-        let (to, from) = UnixStream::pair()?;
-        Ok(Self { to, from: BufReader::new(from) })
-    }
-
-    fn connect(socket: &Path) -> Result<Self> {
-        let began = Instant::now();
-        let to = loop {
-            match UnixStream::connect(socket) {
-                Ok(to) => break to,
-                Err(error) if began.elapsed() > Duration::from_secs(30) => {
-                    return Err(error).context("QEMU's monitor does not answer");
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        };
-        let mut monitor = Self { from: BufReader::new(to.try_clone()?), to };
-        monitor.call("qmp_capabilities", &json!({}))?;
-        Ok(monitor)
-    }
-
-    fn call(&mut self, command: &str, arguments: &Value) -> Result<Value> {
-        writeln!(self.to, "{}", json!({ "execute": command, "arguments": arguments }))?;
-        loop {
-            let mut line = String::new();
-            ensure!(self.from.read_line(&mut line)? > 0, "QEMU has ended");
-            let mut answer: Value = serde_json::from_str(&line)?;
-            if let Some(error) = answer.get("error") {
-                bail!("QEMU refuses {command}: {error}");
-            }
-            // Greetings and events come in between.
-            if let Some(value) = answer.get_mut("return") {
-                return Ok(value.take());
-            }
-        }
-    }
-
-    /// Four bytes at a physical address.
-    fn word(&mut self, at: u64) -> Result<u32> {
-        let said = self.call("human-monitor-command", &json!({ "command-line": format!("xp /1wx {at:#x}") }))?;
-        let text = said.as_str().unwrap_or_default();
-        let word = text.rsplit_once("0x").and_then(|(_, word)| u32::from_str_radix(word.trim(), 16).ok());
-        word.with_context(|| format!("QEMU shows {text:?} at {at:#x}"))
     }
 }
 
