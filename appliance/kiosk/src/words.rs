@@ -146,8 +146,9 @@ pub fn notice(language: Language, notice: &Notice) -> Say {
         (Notice::Idle, English) => say("Welcome", "Please have your entry code ready"),
         (Notice::ScanHere, Korean) => say("코드를 아래에 대 주세요", "화면 밝기를 높여 주세요"),
         (Notice::ScanHere, English) => say("Hold your code below", "Turn up your screen's brightness"),
-        (Notice::Welcome { remaining: 0 }, Korean) => say("들어오세요", "즐거운 쇼핑 되세요"),
-        (Notice::Welcome { remaining: 0 }, English) => say("Come on in", "Enjoy your shopping"),
+        // One is whoever stands there; of a party more are still to come.
+        (Notice::Welcome { remaining: 0 | 1 }, Korean) => say("들어오세요", "즐거운 쇼핑 되세요"),
+        (Notice::Welcome { remaining: 0 | 1 }, English) => say("Come on in", "Enjoy your shopping"),
         (Notice::Welcome { .. }, Korean) => say("한 분씩 들어오세요", "일행은 같은 코드로 들어올 수 있어요"),
         (Notice::Welcome { .. }, English) => say("One by one, please", "Your party may use the same code"),
         (Notice::Refused { reason }, _) => refused(language, *reason),
@@ -338,6 +339,15 @@ mod tests {
     use engine::units::Currency;
 
     use super::*;
+
+    #[test]
+    fn who_comes_alone_is_no_party() {
+        for language in [Language::Korean, Language::English] {
+            let welcome = |remaining| notice(language, &Notice::Welcome { remaining });
+            assert_eq!(welcome(1), welcome(0), "let in, and gone through");
+            assert_ne!(welcome(2), welcome(1));
+        }
+    }
 
     #[test]
     fn prices_read_as_people_write_them() {
