@@ -5,3 +5,4 @@ mod corpus;
 mod day;
 mod tidy;
 mod units;
+mod yocto;
