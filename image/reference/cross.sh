@@ -21,17 +21,19 @@ if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$TARGET" ]; then
 fi
 
 sysroot=$CACHE/sysroot-$SUITE
-if [ "$(cat "$sysroot/stamp" 2>/dev/null)" != "$LIBRARIES" ]; then
+wanted=$(sha256sum <"$0")
+if [ "$(cat "$sysroot/stamp" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$sysroot" "$CACHE/sysroot-debs" && mkdir -p "$sysroot" "$CACHE/sysroot-debs"
   mmdebstrap --quiet --variant=extract --architectures=arm64 --mode=unshare --skip=check/empty --include=$LIBRARIES \
     --extract-hook="copy-out /var/cache/apt/archives $CACHE/sysroot-debs" "$SUITE" /dev/null "$MIRROR" \
     >"$CACHE/sysroot.log" 2>&1 || { echo "cross.sh: mmdebstrap failed; see $CACHE/sysroot.log" >&2; exit 1; }
-  for deb in "$CACHE"/sysroot-debs/archives/*.deb; do dpkg-deb -x "$deb" "$sysroot"; done
-  # The compiler brings its own C library; two would be mixed.
-  rm -rf "$sysroot"/usr/include/{bits,sys,gnu,asm,linux,c++} "$sysroot"/usr/lib/gcc
-  rm -f "$sysroot"/usr/lib/$TRIPLET/lib{c,m,pthread,dl,rt}.so* "$sysroot"/usr/lib/$TRIPLET/*crt*.o
+  for deb in "$CACHE"/sysroot-debs/archives/*.deb; do
+    # The compiler brings its own C library; two would be mixed.
+    case $(basename "$deb") in libc6* | libc-dev-bin* | libgcc-s1* | linux-libc-dev*) continue ;; esac
+    dpkg-deb -x "$deb" "$sysroot"
+  done
   rm -rf "$CACHE/sysroot-debs"
-  echo "$LIBRARIES" >"$sysroot/stamp"
+  echo "$wanted" >"$sysroot/stamp"
 fi
 
 variable() { printf 'export %s=%q\n' "$1" "$2"; }
