@@ -77,7 +77,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut checked = 0;
     loop {
         let line = machine.line()?;
-        let Some(told) = line.strip_prefix("stile-pi: ") else { continue };
+        // The line may begin with what the port made of being switched on.
+        let Some((_, told)) = line.split_once("stile-pi: ") else { continue };
         ensure!(!told.starts_with("failed"), "{told}");
         let (what, names) = told.rsplit_once(':').context("a line without outputs")?;
         let active: Vec<&str> = names.split_whitespace().collect();
@@ -87,12 +88,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             ensure!(wrong.is_empty(), "{what} {active:?}: {}", wrong.join(", "));
             checked += 1;
         }
-        let state = if active.is_empty() {
-            "all inactive".to_owned()
-        } else {
-            format!("{} active", active.join(", "))
-        };
-        say(&format!("   {what}: {state}"));
+        say(&format!("   {what}{}{}", if active.is_empty() { "" } else { ", active: " }, active.join(", ")));
         if what == "done" {
             break;
         }
