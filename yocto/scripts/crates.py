@@ -22,7 +22,7 @@ def text(lock):
     crates = [package for package in lock["package"] if "source" in package]
     for crate in crates:
         if crate["source"] != REGISTRY:
-            raise SystemExit(f"{crate['name']} {crate['version']} is from {crate['source']}, which is not crates.io")
+            raise SystemExit(f"{crate['name']} {crate['version']} is from {crate['source']}, not crates.io")
     names = [(f"{crate['name']}-{crate['version']}", f"{crate['name']}/{crate['version']}", crate["checksum"])
              for crate in crates]
     lines = ["# Written by scripts/crates.py from Cargo.lock.", "", 'SRC_URI += "\\']
@@ -37,7 +37,7 @@ def main():
         wanted = text(tomllib.load(file))
     if sys.argv[1:] == ["--check"]:
         if not LIST.exists() or LIST.read_text() != wanted:
-            print(f"{LIST.relative_to(YOCTO.parent)} is not what Cargo.lock says: run yocto/scripts/crates.py")
+            print(f"{LIST.name} is not what Cargo.lock says: run yocto/scripts/crates.py")
             return 1
         return 0
     if sys.argv[1:]:

@@ -1,19 +1,22 @@
 # Upstream sources from Debian's source archive.
 #
-# Debian keeps for every source package the tarball of its upstream (the "orig" tarball). Where a recipe's own source
-# cannot be reached, this class takes that one: the first entry of SRC_URI that is not a file of the layer gives way to
-# the tarball, and everything else of the recipe (patches, configuration, licences) stays as it is.
+# Debian keeps for every source package the tarball of its upstream (the "orig" tarball). Where a recipe's
+# own source cannot be reached, this class takes that one: the first entry of SRC_URI that is not a file of
+# the layer gives way to the tarball, and everything else of the recipe (patches, configuration, licences)
+# stays as it is.
 #
 #   INHERIT += "debian-source"
 #   DEBIAN_SOURCE[recipe] = "VERSION DIRECTORY FILE SHA256"
 #
-# by the recipe's BPN; conf/distro/include/debian-sources.inc has them, written by scripts/debian-lock.py. DIRECTORY is
-# that of Debian's index, and SHA256 what the index, signed by Debian's archive key, says of the file. VERSION is
-# upstream's: where it is not the recipe's, the recipe's becomes that one, so that packages say what they are.
+# by the recipe's BPN; conf/distro/include/debian-sources.inc has them, written by scripts/debian-lock.py.
+# DIRECTORY is that of Debian's index, and SHA256 what the index, signed by Debian's archive key, says of
+# the file. VERSION is upstream's: where it is not the recipe's, the recipe's becomes that one, so that
+# packages say what they are.
 #
-# Debian repacks some tarballs, so their bytes and the folder inside are not upstream's: the folder's name is dropped.
-# A repacked tarball may lack files (documents under the GFDL); what that asks for is in a bbappend of this layer, under
-# the override `airgap`, so that the layer changes nothing in a build that does not inherit this class.
+# Debian repacks some tarballs, so their bytes and the folder inside are not upstream's: the folder's name
+# is dropped. A repacked tarball may lack files (documents under the GFDL); what that asks for is in a
+# bbappend of this layer, under the override `airgap`, so that the layer changes nothing in a build that
+# does not inherit this class.
 #
 #   DEBIAN_NESTED = "gcc-15.3.0.tar.xz"     the true source is a tarball inside of the tarball
 #   DEBIAN_UNPACK = "0"                     the tarball is left as it is

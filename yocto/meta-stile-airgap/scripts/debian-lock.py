@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes conf/distro/include/debian-sources.inc: where in Debian's archive each recipe's source is, and its checksum.
+"""Writes conf/distro/include/debian-sources.inc: where in Debian's archive each recipe's source is.
 
 debian-lock.py WANTED [--archive URL] [--keyring FILE] [--suite SUITE]... > debian-sources.inc
 
-WANTED has a line a recipe: `recipe  source-package  upstream-version`; `#` begins a comment. The indexes of the suites
-are downloaded and checked: Debian's signature over the release file, the release file's checksum of the index. The
-index states for every source package what its .dsc states, so no .dsc is needed; mirrors drop those first.
+WANTED has a line a recipe: `recipe  source-package  upstream-version`; `#` begins a comment. The indexes of
+the suites are downloaded and checked: Debian's signature over the release file, the release file's checksum of
+the index. The index states for every source package what its .dsc states, so no .dsc is needed; mirrors drop
+those first.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def fields(paragraph):
 
 
 def upstream(version):
-    """`1:6.3.0+dfsg-3` is upstream's 6.3.0: without epoch, Debian's revision, and what says that it was repacked."""
+    """`1:6.3.0+dfsg-3` is upstream's 6.3.0: without epoch, revision, and what says that it was repacked."""
     version = version.split(":", 1)[-1]
     version = version.rsplit("-", 1)[0] if "-" in version else version
     version = re.sub(r"^.*\+really", "", version)
@@ -65,7 +66,7 @@ def upstream(version):
 
 
 def tarball(source):
-    """Directory, file and checksum of a source's upstream tarball: the orig tarball, or a native package's only one."""
+    """Directory, file and checksum of the orig tarball, or of a native package's only one."""
     sums = [line.split() for line in source["Checksums-Sha256"].splitlines() if line]
     tars = [(name, sha256) for sha256, _size, name in sums if re.search(r"\.tar\.[a-z0-9]+$", name)]
     orig = [tar for tar in tars if re.search(r"\.orig\.tar\.[a-z0-9]+$", tar[0])]
@@ -98,7 +99,7 @@ def main():
             source = fields(paragraph)
             if "Package" in source:
                 known.setdefault((source["Package"], upstream(source["Version"])), source)
-    print("# Written by scripts/debian-lock.py from debian-sources.list; see classes-global/debian-source.bbclass.")
+    print("# Written by scripts/debian-lock.py from debian-sources.list; see debian-source.bbclass.")
     missing = []
     for recipe, package, version in wanted(given.wanted):
         source = known.get((package, version))

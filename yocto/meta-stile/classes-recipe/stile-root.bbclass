@@ -9,13 +9,16 @@ EXTRA_IMAGECMD:squashfs-zst = "-Xcompression-level 19 -b 128K -no-xattrs -all-ro
 # The slot holds 768 MiB; a release may take 256 MB packed.
 IMAGE_ROOTFS_MAXSIZE = "786432"
 
-# Programs that core-image's packages bring and that nobody on a box may run: shells, logins, package managers.
+# Programs that core-image's packages bring and that nobody on a box may run: shells, logins, package
+# managers.
 STILE_NOT_ON_A_BOX ?= "\
     */bin/sh */bin/bash */bin/dash */bin/ash */sbin/agetty */sbin/getty */bin/login */sbin/sulogin */bin/su */bin/sudo \
     */bin/opkg* */bin/dpkg* */bin/apt* */bin/busybox* */sbin/ldconfig \
 "
 
-ROOTFS_POSTPROCESS_COMMAND += "stile_root_users stile_root_presets stile_root_prune stile_root_etc"
+ROOTFS_POSTPROCESS_COMMAND += "stile_root_users stile_root_presets stile_root_etc"
+# Last of all: until then the package manager looks at what it installed.
+IMAGE_PREPROCESS_COMMAND += "stile_root_prune"
 
 # Users and groups from the two files that the reference image takes, by the program that it uses.
 stile_root_users() {
@@ -30,9 +33,12 @@ stile_root_presets() {
 }
 
 stile_root_prune() {
+    # Patterns, not names of files that happen to be here.
+    set -f
     for pattern in ${STILE_NOT_ON_A_BOX}; do
-        find ${IMAGE_ROOTFS} -path "${IMAGE_ROOTFS}$(echo $pattern | sed 's,^\*,*,')" \( -type f -o -type l \) -delete
+        find ${IMAGE_ROOTFS} -path "$pattern" \( -type f -o -type l \) -delete
     done
+    set +f
     find ${IMAGE_ROOTFS} -type f -perm /6000 -exec chmod ug-s {} +
     rm -rf ${IMAGE_ROOTFS}/boot ${IMAGE_ROOTFS}${sysconfdir}/init.d ${IMAGE_ROOTFS}${sysconfdir}/rc*.d
     find ${IMAGE_ROOTFS}${localstatedir} -mindepth 1 -delete

@@ -1,4 +1,5 @@
-# A service of a box: its program, built with all others by stile-programs, and its unit, as it lies in the checkout.
+# A service of a box: its program, built with all others by stile-programs, and its unit, as it lies in the
+# checkout.
 inherit stile-source
 
 SECTION = "apps"

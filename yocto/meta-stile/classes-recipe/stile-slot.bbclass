@@ -1,7 +1,10 @@
-# A slot and a disk of it: dm-verity over the root, the kernel that pins its hash, and osimage, which puts the disk
-# together from the layouts that the reference image uses too.
+# A slot and a disk of it: dm-verity over the root, the kernel that pins its hash, and osimage, which puts
+# the disk together from the layouts that the reference image uses too.
 #
-# Keys are a folder that `osimage keys` made: STILE_KEYS in a site file. Without it nothing is signed and no bundle made.
+# Keys are a folder that `osimage keys` made: STILE_KEYS in a site file. Without it nothing is signed and no
+# bundle made.
+inherit python3native
+
 STILE_KEYS ??= ""
 STILE_LAYOUT:x86-64 = "${STILE_TOP}/image/layouts/x86-64-efi.toml"
 STILE_LAYOUT:aarch64 = "${STILE_TOP}/image/layouts/raspberry-pi.toml"
@@ -21,7 +24,7 @@ STILE_SLOT = "${WORKDIR}/slot"
 do_stile_slot[depends] += "cryptsetup-native:do_populate_sysroot osimage-native:do_populate_sysroot \
     dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot virtual/kernel:do_deploy \
     ${INITRAMFS_IMAGE}:do_image_complete"
-do_stile_slot[depends] += "${@'systemd-boot:do_deploy systemd-boot-native:do_populate_sysroot binutils-cross-x86_64:do_populate_sysroot' \
+do_stile_slot[depends] += "${@'systemd-boot:do_deploy systemd-boot-native:do_populate_sysroot python3-pefile-native:do_populate_sysroot' \
     if d.getVar('TARGET_ARCH') == 'x86_64' else 'rpi-bootfiles:do_deploy'}"
 do_stile_slot[depends] += "${@'rauc-native:do_populate_sysroot' if d.getVar('STILE_KEYS') else ''}"
 do_stile_slot[dirs] = "${STILE_SLOT}"
@@ -109,4 +112,4 @@ fakeroot do_stile_slot() {
         [ ! -e $file ] || ln -sf ${IMAGE_NAME}-$file ${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}-$file
     done
 }
-addtask stile_slot after do_image before do_image_complete
+addtask stile_slot after do_image_squashfs_zst before do_image_complete

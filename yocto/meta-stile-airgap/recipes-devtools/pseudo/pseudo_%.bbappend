@@ -1,5 +1,5 @@
-# A prebuilt library for machines with an older C library comes from the Yocto Project's server; native programs run on
-# the machine that built them.
+# A prebuilt library for machines with an older C library comes from the Yocto Project's server; native
+# programs run on the machine that built them.
 SRC_URI:remove:airgap = "http://downloads.yoctoproject.org/mirror/sources/pseudo-prebuilt-2.33.tar.xz;subdir=${BB_GIT_DEFAULT_DESTSUFFIX}/prebuilt;name=prebuilt"
 SRC_URI:remove:airgap = "file://older-glibc-symbols.patch"
 # The host's SQLite (libsqlite3-dev).

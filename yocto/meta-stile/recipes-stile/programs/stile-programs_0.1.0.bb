@@ -3,7 +3,8 @@ DESCRIPTION = "The workspace in one run of cargo; the recipe of each service tak
 
 require stile-programs.inc
 
-# zxing-cpp is C++ and brings its own CMake build; video headers are read by clang; the screen is drawn without a desktop.
+# zxing-cpp is C++ and brings its own CMake build; video headers are read by clang; the screen is drawn
+# without a desktop.
 DEPENDS += "clang-native cmake-native fontconfig libinput libxkbcommon udev"
 
 PROGRAMS = "gated gate-failsafe code-reader cartd visiond console caretaker"
