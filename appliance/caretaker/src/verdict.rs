@@ -192,7 +192,10 @@ pub fn judge(checks: &[Check], fine_for: Duration, waited: Duration) -> Verdict 
     if waited < PATIENCE {
         return Verdict::Wait;
     }
-    Verdict::Bad { reason: missing.join("; "), give_up: false }
+    // Without its gate a lane stands still: that is not tried twice more. For what is outside another start may help.
+    let no_gate =
+        |check: &Check| check.name == "service-gated" && matches!(check.outcome, Outcome::Missing(_));
+    Verdict::Bad { reason: missing.join("; "), give_up: checks.iter().any(no_gate) }
 }
 
 /// What is not met yet.
@@ -341,8 +344,9 @@ mod tests {
         ] {
             match (verdict(expected, baseline, &seen), bad) {
                 (Verdict::Good, None) => {}
-                (Verdict::Bad { reason, give_up: false }, Some(says)) => {
-                    assert!(reason.contains(says), "{name}: {reason}")
+                (Verdict::Bad { reason, give_up }, Some(says)) => {
+                    assert!(reason.contains(says), "{name}: {reason}");
+                    assert_eq!(give_up, name == "no gate", "{name}");
                 }
                 (other, _) => panic!("{name}: {other:?}"),
             }
@@ -367,7 +371,9 @@ mod tests {
         let fine = checks(&gate, None, &seen(&["gated"], &[("gated/turnstile-entry-1", Up, "")]));
         let just_short = Duration::from_millis(1);
         assert_eq!(judge(&missing, Duration::ZERO, PATIENCE - just_short), Verdict::Wait);
-        assert!(matches!(judge(&missing, Duration::ZERO, PATIENCE), Verdict::Bad { give_up: false, .. }));
+        assert!(matches!(judge(&missing, Duration::ZERO, PATIENCE), Verdict::Bad { give_up: true, .. }));
+        let silent = checks(&gate, None, &seen(&["gated"], &[]));
+        assert!(matches!(judge(&silent, Duration::ZERO, PATIENCE), Verdict::Bad { give_up: false, .. }));
         assert_eq!(judge(&fine, STEADY - just_short, PATIENCE * 2), Verdict::Wait);
         assert_eq!(judge(&fine, STEADY, Duration::ZERO), Verdict::Good);
         let seen = Seen { formats: Some("6 cannot read ledger 2".to_owned()), ..Seen::default() };

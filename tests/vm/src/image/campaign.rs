@@ -105,6 +105,14 @@ pub struct Plan {
     pub defect: Option<Defect>,
     /// Only this one.
     pub only: Option<Point>,
+    /// Only points of these entries, so that several judges can share a recording.
+    pub entries: std::ops::Range<usize>,
+}
+
+impl Plan {
+    fn wants(&self, point: Point) -> bool {
+        self.only.is_none_or(|only| only == point) && self.entries.contains(&point.entry)
+    }
 }
 
 /// What came of it.
@@ -306,7 +314,7 @@ impl Run<'_> {
         let variants = u64::from(self.plan.torn).min(sectors as u64);
         for torn in 0..variants {
             let point = Point { entry, torn: Some(torn) };
-            if self.plan.only.is_some_and(|only| only != point) {
+            if !self.plan.wants(point) {
                 continue;
             }
             self.disk.begin();
@@ -320,7 +328,7 @@ impl Run<'_> {
     }
 
     fn judge(&mut self, point: Point) -> Result<()> {
-        if self.plan.only.is_some_and(|only| only != point) {
+        if !self.plan.wants(point) {
             return Ok(());
         }
         let now = point.entry as u64;

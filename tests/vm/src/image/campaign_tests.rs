@@ -183,7 +183,7 @@ fn file_system(folder: &Path, name: &str, size: &str, content: Option<&Path>) ->
 }
 
 fn plan() -> Plan {
-    Plan { torn: 6, seed: 1, limit: 0, defect: None, only: None }
+    Plan { torn: 6, seed: 1, limit: 0, defect: None, only: None, entries: 0..usize::MAX }
 }
 
 #[test]

@@ -128,6 +128,12 @@ enum Command {
         /// Only this point (ENTRY or ENTRY:TORN).
         #[arg(long)]
         point: Option<Point>,
+        /// Only points from this entry on.
+        #[arg(long, default_value_t = 0)]
+        from: usize,
+        /// Only points before this entry.
+        #[arg(long, default_value_t = usize::MAX)]
+        to: usize,
         /// Writes the outcome here as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -164,10 +170,10 @@ fn run(arguments: Arguments) -> Result<bool> {
             record::boot_points(&bench, &recording, points, seed, sample)
         }
         Command::Play { port, display } => play(&bench, port, display),
-        Command::Cut { recording, torn, seed, limit, defect, point, json } => {
+        Command::Cut { recording, torn, seed, limit, defect, point, from, to, json } => {
             let what = Recording::read(&recording)?;
             let began = Instant::now();
-            let plan = Plan { torn, seed, limit, defect, only: point };
+            let plan = Plan { torn, seed, limit, defect, only: point, entries: from..to };
             let outcome = campaign::run(&what, &plan)?;
             let took = began.elapsed().as_secs_f64();
             say(&format!(
