@@ -101,6 +101,8 @@ pub struct Checker {
     boot: Seen<Boot>,
     state: Seen<(Option<String>, BTreeSet<String>)>,
     identity: Seen<Option<String>>,
+    /// Identity notes that the state is to be made anew: whatever it holds then, the next start formats it.
+    making: bool,
     /// The state or the identity was there once: from then on it must stay.
     state_made: bool,
     identity_made: bool,
@@ -129,6 +131,7 @@ impl Checker {
             boot: None,
             state: None,
             identity: None,
+            making: false,
             state_made: false,
             identity_made: false,
             looks: 0,
@@ -143,8 +146,11 @@ impl Checker {
     pub fn judge(&mut self, disk: &Disk, promised: &BTreeSet<String>, certain: bool) -> Result<Verdict> {
         let boot = self.boot(disk);
         let identity = self.identity(disk)?;
-        let (state, held) =
-            if disk.partitions.contains_key("state") { self.state(disk)? } else { (None, BTreeSet::new()) };
+        let (state, held) = if disk.partitions.contains_key("state") && !self.making {
+            self.state(disk)?
+        } else {
+            (None, BTreeSet::new())
+        };
         let lost: Vec<String> = promised.difference(&held).cloned().collect();
         if certain {
             self.state_made |= state.is_none() && has_file_system(disk, "state");
@@ -254,8 +260,11 @@ impl Checker {
             let copy = self.scratch.join("identity");
             disk.export("identity", &copy)?;
             self.looks += 1;
-            file_system(&copy)?
+            let wrong = file_system(&copy)?;
+            self.making = wrong.is_none() && notes_making(&copy)?;
+            wrong
         } else {
+            self.making = false;
             self.identity_made.then(|| "it is gone".to_owned())
         };
         self.identity = Some((change, verdict.clone()));
@@ -336,14 +345,24 @@ fn has_file_system(disk: &Disk, partition: &str) -> bool {
     disk.read(part.start() + EXT_MAGIC.0, &mut magic).is_ok() && magic == EXT_MAGIC.1
 }
 
-/// Mends a file system as the box does when it starts (its journal first), then checks it whole: what is wrong.
+/// Mends a file system as the box does when it starts (its journal, then all that can be), then checks it whole: what
+/// is wrong.
 fn file_system(copy: &Path) -> Result<Option<String>> {
-    let (mended, said) = status(tool("e2fsck").args(["-p"]).arg(copy))?;
-    if mended > 1 {
-        return Ok(Some(format!("e2fsck -p gives up ({mended}): {}", said.trim())));
+    let (mut mended, mut said) = status(tool("e2fsck").args(["-p"]).arg(copy))?;
+    if mended > 2 {
+        (mended, said) = status(tool("e2fsck").args(["-y"]).arg(copy))?;
+    }
+    if mended > 2 {
+        return Ok(Some(format!("e2fsck gives up ({mended}): {}", said.trim())));
     }
     let (sound, said) = status(tool("e2fsck").args(["-fn"]).arg(copy))?;
     Ok((sound != 0).then(|| format!("not sound after its journal ({sound}): {}", said.trim())))
+}
+
+/// Whether the note on identity about the state (`caretaker::disks`) says that it is being made.
+fn notes_making(identity: &Path) -> Result<bool> {
+    let (_, said) = status(tool("debugfs").args(["-R", "cat /state"]).arg(identity))?;
+    Ok(said.lines().any(|line| line.trim() == "making"))
 }
 
 fn status(command: &mut Command) -> Result<(i32, String)> {
