@@ -302,7 +302,7 @@ mod tests {
         };
         assert_eq!(hear(&at(0), 0), State::Busy(0.0, "writing".to_owned()));
         assert_eq!(hear(&at(40_000_000), 2), State::Busy(0.4, "writing, 20 MB/s, 3 s left".to_owned()));
-        let good = r#"{"done":{"target":"/dev/sdb","size":1,"written":100000000,"resumed":0,"fitted":true,"seconds":5.4}}"#;
+        let good = r#"{"done":{"target":"/dev/sdb","size":1,"written":100000000,"resumed":0,"seconds":5.4}}"#;
         assert_eq!(hear(good, 5), State::Good("written and read back: 100 MB in 5 s".to_owned()));
         run.end("osimage: pulled out\n");
         assert_eq!(run.state("/dev/sdc"), Some(&State::Bad("pulled out".to_owned())));
