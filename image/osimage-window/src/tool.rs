@@ -125,7 +125,8 @@ mod tests {
     #[test]
     fn disks_are_told() {
         let folder = tempfile::tempdir().unwrap();
-        let line = r#"{"path":"/dev/sdb","size":32000000000,"model":"Maker X","removable":true,"refusal":null}"#;
+        let line =
+            r#"{"path":"/dev/sdb","size":32000000000,"model":"Maker X","removable":true,"refusal":null}"#;
         let tool = says(folder.path(), &format!("[ \"$*\" = 'disks --json' ] && echo '{line}'"));
         assert_eq!(tool.disks().unwrap()[0].label(), "Maker X, 32.0 GB");
         assert!(says(folder.path(), "echo no").disks().unwrap_err().to_string().contains("another version"));
