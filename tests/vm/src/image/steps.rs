@@ -348,8 +348,8 @@ fn update(bench: &Bench) -> Result<String> {
     let_in(&mut machine, Duration::from_secs(180))?;
     proven(&mut machine)?;
     Ok(format!(
-        "{} {} -> {} {} -> {} {}; written in {:.0} s while {} shoppers came in (longest to the unlock line {:.0} ms); no \
-         restart in {} s of shoppers; proven {took:.0} s after its first shopper",
+        "{} {} -> {} {} -> {} {}; written in {:.0} s while {} shoppers came in (longest to the unlock line {:.0} \
+         ms); no restart in {} s of shoppers; proven {took:.0} s after its first shopper",
         before.slot,
         before.version,
         up.slot,
@@ -561,8 +561,8 @@ fn updater_killed(bench: &Bench) -> Result<String> {
     let_in(&mut machine, Duration::from_secs(180))?;
     proven(&mut machine)?;
     Ok(format!(
-        "an update takes {:.0} s; {} killed ({processes} processes; {survived} had ended by then); the box booted slot {} \
-         with version {} and then took the update",
+        "an update takes {:.0} s; {} killed ({processes} processes; {survived} had ended by then); the box booted \
+         slot {} with version {} and then took the update",
         whole.as_secs_f64(),
         WRITER + CHOOSER,
         up.slot,

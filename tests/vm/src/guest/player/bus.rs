@@ -1,10 +1,11 @@
-//! The chain's uplink: sees what the box says on its bus, and acknowledges receipts, reviews and gate reports.
+//! The chain's uplink, and its staff: sees what the box says on its bus, acknowledges receipts, reviews and gate
+//! reports, and answers reviews.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use engine::message::{Ack, GateReport, GateView, Receipt, Review, topic};
+use engine::message::{Ack, GateReport, GateView, Receipt, Review, ReviewDecision, topic};
 use engine::units::MessageId;
 use runtime::bus::{Bus, Message, MqttSettings};
 use runtime::outbox::ack_topic_of;
@@ -66,6 +67,19 @@ impl Uplink {
     }
 }
 
+/// What somebody says who has watched the shelf: it was the likeliest of those who are in the store. No camera here sees
+/// the shopper, so the box cannot know.
+fn decide(review: &Review) -> ReviewDecision {
+    let taken = review.candidates.iter().find(|candidate| candidate.session.is_some());
+    ReviewDecision {
+        id: MessageId(format!("player/{}", review.event)),
+        event: review.event.clone(),
+        session: taken.and_then(|candidate| candidate.session.clone()),
+        items: taken.map(|candidate| candidate.items.clone()).unwrap_or_default(),
+        by: "player".to_owned(),
+    }
+}
+
 fn take(bus: &Bus, port: &Port, seen: &Mutex<Seen>, message: &Message) {
     let acknowledge = |id: &MessageId| bus.publish(&ack_topic_of(id), &Ack { ids: vec![id.clone()] });
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +95,7 @@ fn take(bus: &Bus, port: &Port, seen: &Mutex<Seen>, message: &Message) {
         }
         topic::REVIEW => {
             if let Ok(review) = message.parse::<Review>() {
+                bus.publish(topic::REVIEW_DECISION, &decide(&review));
                 acknowledge(&review.event);
             }
         }
