@@ -67,8 +67,8 @@ impl Uplink {
     }
 }
 
-/// What somebody says who has watched the shelf: it was the likeliest of those who are in the store. No camera here sees
-/// the shopper, so the box cannot know.
+/// What somebody says who has watched the shelf: it was the likeliest of those who are in the store. No camera
+/// here sees the shopper, so the box cannot know.
 fn decide(review: &Review) -> ReviewDecision {
     let taken = review.candidates.iter().find(|candidate| candidate.session.is_some());
     ReviewDecision {
