@@ -91,6 +91,8 @@ fn shopper(bench: &Bench) -> Result<String> {
     let first = machine.began.elapsed();
     pulse_is_short(&shown)?;
     pass(&mut machine)?;
+    // Out again: of two who are inside, an exit that no camera has seen would be nobody's.
+    machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
     // The screen may be minutes behind the gate, emulated; then somebody else is welcomed for the picture.
     let idle = idle_screen(&mut machine)?;
     let drawn = machine.began.elapsed();
@@ -141,8 +143,17 @@ fn shopper(bench: &Bench) -> Result<String> {
     }
     let cart = machine.ask(Ask::Retained { topic: topic::STORE_VIEW.to_owned() }, ANSWER_MAX)?;
     machine.ask(Ask::Pass { entry: false }, ANSWER_MAX)?;
-    let receipt = receipt(&mut machine, 1, Duration::from_secs(180))?;
+    let receipt = receipt(&mut machine, 2, Duration::from_secs(180))?;
     machine.picture(&bench.out.join("shopper/left.png"))?;
+    let map = shop::map(true);
+    let product = map.products.get(1).context("the shop has no second product")?;
+    let taken: Vec<_> = receipt.lines.iter().map(|line| (&line.product, line.quantity)).collect();
+    ensure!(
+        taken == [(&product.id, 1)] && receipt.total == product.price,
+        "who took one pack of {} is charged {} for {taken:?}",
+        product.id,
+        receipt.total
+    );
     let lines: Vec<String> =
         receipt.lines.iter().map(|line| format!("{} x {}", line.quantity, line.product)).collect();
     let carts = cart["sessions"].as_array().map_or(0, Vec::len);
