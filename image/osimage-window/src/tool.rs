@@ -11,19 +11,24 @@ use crate::model::{Disk, Line};
 
 /// The program.
 #[derive(Clone, Debug)]
-pub struct Tool(PathBuf);
+pub struct Tool {
+    program: PathBuf,
+    /// Its first arguments, where a shell runs it.
+    before: Vec<PathBuf>,
+}
 
 impl Tool {
     /// The one beside ours, or on the path.
     pub fn find() -> Self {
         let beside = std::env::current_exe().ok().map(|own| own.with_file_name("osimage"));
-        Self(beside.filter(|path| path.exists()).unwrap_or_else(|| "osimage".into()))
+        let program = beside.filter(|path| path.exists()).unwrap_or_else(|| "osimage".into());
+        Self { program, before: Vec::new() }
     }
 
     /// The disks of this machine.
     pub fn disks(&self) -> Result<Vec<Disk>> {
-        let output = Command::new(&self.0).args(["disks", "--json"]).output();
-        let output = output.with_context(|| format!("cannot run {}", self.0.display()))?;
+        let output = Command::new(&self.program).args(&self.before).args(["disks", "--json"]).output();
+        let output = output.with_context(|| format!("cannot run {}", self.program.display()))?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -36,17 +41,18 @@ impl Tool {
     /// `pkexec`, where there is one.
     pub fn start(&self, arguments: &[String], tell: impl Fn(Told) + Send + 'static) -> Result<Running> {
         let asks = !is_root() && on_path("pkexec");
-        let mut command = Command::new(if asks { "pkexec".into() } else { self.0.clone() });
+        let mut command = Command::new(if asks { "pkexec".into() } else { self.program.clone() });
         if asks {
-            command.arg(&self.0);
+            command.arg(&self.program);
         }
         let child = command
+            .args(&self.before)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot run {}", self.0.display()));
+            .with_context(|| format!("cannot run {}", self.program.display()));
         let mut child = child?;
         let (out, errors) = (child.stdout.take(), child.stderr.take());
         std::thread::spawn(move || {
@@ -109,17 +115,16 @@ fn on_path(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::sync::mpsc;
 
     use super::*;
 
-    /// A program that says what osimage says.
+    /// A program that says what osimage says. The shell reads it: a file that was just written cannot always be
+    /// started, because a test beside this one may start a process that has inherited it.
     fn says(folder: &std::path::Path, script: &str) -> Tool {
-        let program = folder.join("osimage");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Tool(program)
+        let file = folder.join("osimage");
+        std::fs::write(&file, format!("{script}\n")).unwrap();
+        Tool { program: "/bin/sh".into(), before: vec![file] }
     }
 
     #[test]
@@ -131,7 +136,7 @@ mod tests {
         assert_eq!(tool.disks().unwrap()[0].label(), "Maker X, 32.0 GB");
         assert!(says(folder.path(), "echo no").disks().unwrap_err().to_string().contains("another version"));
         assert_eq!(says(folder.path(), "echo broken >&2; exit 1").disks().unwrap_err().to_string(), "broken");
-        let missing = Tool(folder.path().join("none")).disks();
+        let missing = Tool { program: folder.path().join("none"), before: Vec::new() }.disks();
         assert!(missing.unwrap_err().to_string().contains("cannot run"));
     }
 
