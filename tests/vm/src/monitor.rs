@@ -3,37 +3,61 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// QEMU makes its socket within this.
+/// QEMU makes its sockets within this, also on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
+/// It answers a question within this.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// QEMU's process, ended when this is dropped.
+#[derive(Debug)]
+pub struct Qemu(pub Child);
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Qemu {
+    /// Connects to a socket that QEMU was told to make, as soon as it has.
+    ///
+    /// # Errors
+    /// When QEMU has ended, or makes none in 30 s.
+    pub fn connect(&mut self, socket: &Path) -> Result<UnixStream> {
+        let began = Instant::now();
+        loop {
+            if let Ok(stream) = UnixStream::connect(socket) {
+                return Ok(stream);
+            }
+            if let Some(status) = self.0.try_wait().context("cannot wait for QEMU")? {
+                bail!("QEMU ended with {status}");
+            }
+            ensure!(began.elapsed() < STARTS_WITHIN, "QEMU makes no {}", socket.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
 
 /// A connection.
-pub struct Monitor {
-    to: UnixStream,
-    from: BufReader<UnixStream>,
-}
+pub struct Monitor(BufReader<UnixStream>);
 
 impl Monitor {
     /// Connects to the socket that QEMU was told to make.
     ///
     /// # Errors
-    /// When QEMU does not answer.
-    pub fn connect(socket: &Path) -> Result<Self> {
-        let began = Instant::now();
-        let to = loop {
-            match UnixStream::connect(socket) {
-                Ok(to) => break to,
-                Err(error) if began.elapsed() > STARTS_WITHIN => {
-                    return Err(error).context("QEMU's monitor does not answer");
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        };
-        let mut monitor = Self { from: BufReader::new(to.try_clone()?), to };
+    /// When QEMU has ended or does not answer.
+    pub fn connect(qemu: &mut Qemu, socket: &Path) -> Result<Self> {
+        let stream = qemu.connect(socket)?;
+        stream.set_read_timeout(Some(ANSWERS_WITHIN)).context("cannot set the monitor's time limit")?;
+        let mut monitor = Self(BufReader::new(stream));
         monitor.call("qmp_capabilities", &json!({}))?;
         Ok(monitor)
     }
@@ -43,11 +67,13 @@ impl Monitor {
     /// # Errors
     /// QEMU's own words.
     pub fn call(&mut self, command: &str, arguments: &Value) -> Result<Value> {
-        writeln!(self.to, "{}", json!({ "execute": command, "arguments": arguments }))?;
+        let asked = json!({ "execute": command, "arguments": arguments });
+        writeln!(self.0.get_mut(), "{asked}").context("QEMU's monitor is closed")?;
         loop {
             let mut line = String::new();
-            ensure!(self.from.read_line(&mut line)? > 0, "QEMU has ended");
-            let mut answer: Value = serde_json::from_str(&line)?;
+            let read = self.0.read_line(&mut line).context("QEMU's monitor is silent")?;
+            ensure!(read > 0, "QEMU's monitor is closed");
+            let mut answer: Value = serde_json::from_str(&line).context("QEMU's answer")?;
             if let Some(error) = answer.get("error") {
                 bail!("QEMU refuses {command}: {error}");
             }

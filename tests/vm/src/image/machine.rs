@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use vm::monitor::{Monitor, Qemu};
 use vm::player::{Command as Ask, Line, Ran, Request};
 
 use crate::log;
@@ -17,11 +18,6 @@ use crate::log;
 /// OVMF: the firmware, and the variables it starts with (no keys, so no secure boot).
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-/// QEMU has made its sockets by then, also on a busy machine.
-const START_MAX: Duration = Duration::from_secs(30);
-/// QEMU answers a question by then.
-const MONITOR_MAX: Duration = Duration::from_secs(30);
-
 /// The screen's own size, upright.
 pub const SCREEN: (usize, usize) = (1080, 1920);
 
@@ -119,8 +115,8 @@ pub struct Asked {
 
 /// A running machine; it is killed when this is dropped.
 pub struct Machine {
-    child: Child,
-    monitor: BufReader<UnixStream>,
+    qemu: Qemu,
+    monitor: Monitor,
     port: UnixStream,
     lines: Receiver<String>,
     record: Option<PathBuf>,
@@ -172,10 +168,13 @@ impl Setup {
         }
         let console = at("console.log");
         let child = self.command(&console)?.spawn().context("cannot start qemu-system-x86_64")?;
-        let mut child = Guard(Some(child));
-        let monitor = connect(&at("monitor"), &mut child)?;
-        let port = connect(&at("player"), &mut child)?;
-        monitor.set_read_timeout(Some(MONITOR_MAX)).context("cannot set the monitor's time limit")?;
+        let mut qemu = Qemu(child);
+        let connected = Monitor::connect(&mut qemu, &at("monitor"))
+            .and_then(|monitor| Ok((monitor, qemu.connect(&at("player"))?)));
+        let (monitor, port) = connected.with_context(|| {
+            let said = std::fs::read_to_string(at("qemu.log")).unwrap_or_default();
+            format!("no machine; QEMU says: {}", said.trim())
+        })?;
         let (sender, lines) = mpsc::channel();
         let reader = port.try_clone().context("cannot share the player's port")?;
         std::thread::spawn(move || {
@@ -188,10 +187,9 @@ impl Setup {
                 line.clear();
             }
         });
-        let child = child.0.take().context("QEMU is gone")?;
-        let mut machine = Machine {
-            child,
-            monitor: BufReader::new(monitor),
+        Ok(Machine {
+            qemu,
+            monitor,
             port,
             lines,
             record: self.record.clone(),
@@ -202,9 +200,7 @@ impl Setup {
             notices: Vec::new(),
             began: Instant::now(),
             console,
-        };
-        machine.monitor("qmp_capabilities", json!({}))?;
-        Ok(machine)
+        })
     }
 
     fn command(&self, console: &Path) -> Result<Command> {
@@ -286,35 +282,6 @@ impl Setup {
         let errors = std::fs::File::create(self.folder.join("qemu.log")).context("cannot make qemu.log")?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         Ok(command)
-    }
-}
-
-/// Kills a machine that does not come up.
-struct Guard(Option<Child>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn connect(path: &Path, child: &mut Guard) -> Result<UnixStream> {
-    let began = Instant::now();
-    loop {
-        if let Ok(stream) = UnixStream::connect(path) {
-            return Ok(stream);
-        }
-        if let Some(child) = &mut child.0
-            && let Some(status) = child.try_wait().context("cannot wait for QEMU")?
-        {
-            let log = std::fs::read_to_string(path.with_file_name("qemu.log")).unwrap_or_default();
-            bail!("QEMU ended with {status}: {}", log.trim());
-        }
-        ensure!(began.elapsed() < START_MAX, "QEMU makes no {}", path.display());
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -437,29 +404,6 @@ impl Machine {
         }
     }
 
-    /// Asks QEMU.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn monitor(&mut self, execute: &str, arguments: Value) -> Result<Value> {
-        let mut text = serde_json::to_vec(&json!({ "execute": execute, "arguments": arguments }))?;
-        text.push(b'\n');
-        self.monitor.get_mut().write_all(&text).context("the monitor is closed")?;
-        loop {
-            let mut line = String::new();
-            let read = self.monitor.read_line(&mut line).context("the monitor is silent")?;
-            ensure!(read > 0, "the monitor is closed");
-            let mut value: Value = serde_json::from_str(&line).context("the monitor's answer")?;
-            if let Some(error) = value.get("error") {
-                bail!("{execute}: {error}");
-            }
-            // Greetings and events come in between.
-            if let Some(answer) = value.get_mut("return") {
-                return Ok(answer.take());
-            }
-        }
-    }
-
     /// Takes a picture of the screen.
     ///
     /// # Errors
@@ -470,7 +414,7 @@ impl Machine {
         let to = std::fs::canonicalize(folder)
             .context("no folder for the picture")?
             .join(to.file_name().context("the picture has no name")?);
-        self.monitor("screendump", json!({ "filename": to, "format": "png" }))?;
+        self.monitor.call("screendump", &json!({ "filename": to, "format": "png" }))?;
         Ok(())
     }
 
@@ -480,7 +424,7 @@ impl Machine {
     /// When QEMU cannot say.
     pub fn screen(&mut self) -> Result<Screen> {
         let file = tempfile::NamedTempFile::new().context("no room for the picture")?;
-        self.monitor("screendump", json!({ "filename": file.path(), "format": "ppm" }))?;
+        self.monitor.call("screendump", &json!({ "filename": file.path(), "format": "ppm" }))?;
         Screen::parse(&std::fs::read(file.path()).context("no picture")?).context("no picture that is known")
     }
 
@@ -489,8 +433,8 @@ impl Machine {
     /// # Errors
     /// When QEMU cannot be killed.
     pub fn cut(mut self) -> Result<Vec<(u64, String)>> {
-        self.child.kill().context("cannot kill QEMU")?;
-        self.child.wait().context("cannot wait for QEMU")?;
+        self.qemu.0.kill().context("cannot kill QEMU")?;
+        self.qemu.0.wait().context("cannot wait for QEMU")?;
         Ok(std::mem::take(&mut self.receipts))
     }
 
@@ -500,7 +444,7 @@ impl Machine {
     /// When it does not.
     pub fn off(&mut self, limit: Duration) -> Result<()> {
         let began = Instant::now();
-        while self.child.try_wait().context("cannot wait for QEMU")?.is_none() {
+        while self.qemu.0.try_wait().context("cannot wait for QEMU")?.is_none() {
             ensure!(began.elapsed() < limit, "not off after {} s\n{}", limit.as_secs(), self.console_end());
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -518,14 +462,6 @@ impl Machine {
     /// Entries of the recording so far.
     pub fn recorded(&self) -> u64 {
         self.record.as_deref().map_or(0, log::entries_so_far)
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // An error means that it is off already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -7,14 +7,14 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use vm::initramfs::Initramfs;
-use vm::monitor::Monitor;
+use vm::monitor::{Monitor, Qemu};
 
 /// A turnstile's registers on an emulated Raspberry Pi 3.
 #[derive(Parser)]
@@ -129,18 +129,8 @@ fn pack(arguments: &Arguments, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// QEMU, ended when this is dropped.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 struct Machine {
-    qemu: Ended,
+    qemu: Qemu,
     lines: mpsc::Receiver<String>,
     monitor: Monitor,
 }
@@ -178,8 +168,8 @@ impl Machine {
                 }
             }
         });
-        let machine = Ended(qemu);
-        Ok(Self { monitor: Monitor::connect(socket)?, qemu: machine, lines })
+        let mut qemu = Qemu(qemu);
+        Ok(Self { monitor: Monitor::connect(&mut qemu, socket)?, qemu, lines })
     }
 
     fn line(&self) -> Result<String> {
