@@ -95,7 +95,7 @@ pub fn take(place: &Place, sticks: &[Stick], identity: bool) -> Choice {
     let keys = keys(place);
     let serial = serial(place);
     let read = |bytes: &[u8]| Accepted::read(bytes, &keys);
-    let kept = files::text(&place.identity(KEPT)).and_then(|text| read(text.as_bytes()).ok());
+    let kept = kept(place, &keys);
     let mut offers = Vec::new();
     if let Some(bytes) = place.partition(partition::PROVISION).and_then(|path| head(path).ok()) {
         offers.push(Offer { from: "partition provision".to_owned(), file: read(&bytes) });
@@ -128,13 +128,16 @@ pub fn permit(place: &Place, bytes: &[u8]) -> Result<()> {
     let keys = keys(place);
     let accepted = Accepted::read(bytes, &keys)?;
     accepted.check_serial(&serial(place))?;
-    let kept =
-        files::text(&place.identity(KEPT)).and_then(|text| Accepted::read(text.as_bytes(), &keys).ok());
-    let kept = kept.context("this box has not been provisioned")?.provision;
+    let kept = kept(place, &keys).context("this box has not been provisioned")?.provision;
     let Provision { issued, target, .. } = accepted.provision;
     ensure!(target.name == kept.target.name, "is for box {:?}, this is {:?}", target.name, kept.target.name);
     ensure!(issued >= kept.issued, "is older than the one in use (made at {issued} and {})", kept.issued);
     Ok(())
+}
+
+/// The file in use.
+fn kept(place: &Place, keys: &[PublicKey]) -> Option<Accepted> {
+    files::text(&place.identity(KEPT)).and_then(|text| Accepted::read(text.as_bytes(), keys).ok())
 }
 
 /// The keys that may sign.

@@ -30,17 +30,6 @@ const ROOM: u64 = 64 << 20;
 /// Sticks looked at; more is no technician's.
 const STICKS_MAX: usize = 8;
 
-/// What a stick wants of this box.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Errand {
-    /// The bundle for boards like this one.
-    Update(PathBuf),
-    /// The support file.
-    Support,
-    /// A factory reset.
-    Reset,
-}
-
 /// The devices of sticks that are plugged in: whole sticks and their partitions.
 #[must_use]
 pub fn devices(place: &Place) -> Vec<PathBuf> {
@@ -91,8 +80,10 @@ pub fn clean(place: &Place) {
 
 /// What a stick wants, and is allowed to.
 struct Looked {
-    errands: Vec<Errand>,
+    /// The bundle, copied here.
     copy: Option<Copy>,
+    support: bool,
+    reset: bool,
 }
 
 /// What was done, and the bundle that is still to be installed.
@@ -112,44 +103,43 @@ impl Drop for Copy {
 
 /// Reads a stick. None: it wants nothing.
 fn look(place: &Place, folder: &Path) -> Option<Result<Looked>> {
-    let errands = match errands(place, folder) {
-        Ok(errands) if errands.is_empty() => return None,
-        Ok(errands) => errands,
-        Err(error) => return Some(Err(error)),
+    let bundle = update::compatible(place).ok().map(|board| folder.join(format!("{board}.raucb")));
+    let bundle = bundle.filter(|bundle| bundle.is_file());
+    let support = folder.join(SUPPORT).exists();
+    let reset = fs::read_to_string(folder.join(RESET)).ok();
+    if bundle.is_none() && !support && reset.is_none() {
+        return None;
+    }
+    let allowed = || {
+        if let Some(wanted) = &reset {
+            let (wanted, name) = (wanted.trim(), first_boot::told(place).view.name);
+            ensure!(!name.is_empty() && wanted == name, "{RESET} is for box {wanted:?}, this is {name:?}");
+        }
+        permit(place, folder)?;
+        let copy = bundle.map(|bundle| copy_here(place, &bundle)).transpose()?;
+        Ok(Looked { copy, support, reset: reset.is_some() })
     };
-    let copied = permit(place, folder).and_then(|()| {
-        let bundle = errands.iter().find_map(|errand| match errand {
-            Errand::Update(bundle) => Some(bundle),
-            Errand::Support | Errand::Reset => None,
-        });
-        bundle.map(|bundle| copy_here(place, bundle)).transpose()
-    });
-    Some(copied.map(|copy| Looked { errands, copy }))
+    Some(allowed())
 }
 
 /// Does what is to be written to the stick, and notes there what was done, for a box without a screen. Without a
 /// folder the stick cannot be written to.
 fn answer(place: &Place, folder: Option<&Path>, looked: Result<Looked>) -> Result<Told> {
-    let answered = looked.and_then(|Looked { errands, copy }| {
+    let answered = looked.and_then(|Looked { copy, support, reset }| {
         let mut done = Vec::new();
-        for errand in errands {
-            match errand {
-                Errand::Update(_) => {}
-                Errand::Support => {
-                    let folder = folder.context("no support file: the stick cannot be written to")?;
-                    let path = why::support(place, Some(folder.to_owned()))?;
-                    done.push(format!("wrote {}", name_of(&path)));
-                }
-                Errand::Reset => {
-                    let folder = folder.context("no reset: the stick cannot be written to")?;
-                    fs::remove_file(folder.join(RESET)).context("the wish for a reset cannot be removed")?;
-                    let flushed = File::open(folder).and_then(|folder| folder.sync_all());
-                    flushed.context("the stick cannot be flushed")?;
-                    volumes::forget_state(place)?;
-                    watch::ask_restart(place, "a factory reset")?;
-                    done.push("factory reset at the next restart, when nobody is at a lane".to_owned());
-                }
-            }
+        if support {
+            let folder = folder.context("no support file: the stick cannot be written to")?;
+            let path = why::support(place, Some(folder.to_owned()))?;
+            done.push(format!("wrote {}", name_of(&path)));
+        }
+        if reset {
+            let folder = folder.context("no reset: the stick cannot be written to")?;
+            fs::remove_file(folder.join(RESET)).context("the wish for a reset cannot be removed")?;
+            let flushed = File::open(folder).and_then(|folder| folder.sync_all());
+            flushed.context("the stick cannot be flushed")?;
+            volumes::forget_state(place)?;
+            watch::ask_restart(place, "a factory reset")?;
+            done.push("factory reset at the next restart, when nobody is at a lane".to_owned());
         }
         Ok(Told { done, copy })
     });
@@ -164,30 +154,6 @@ fn answer(place: &Place, folder: Option<&Path>, looked: Result<Looked>) -> Resul
         tracing::info!(error = %format!("{error:#}"), "nothing is noted on the stick");
     }
     answered
-}
-
-/// What lies on a stick for a box like this.
-fn errands(place: &Place, folder: &Path) -> Result<Vec<Errand>> {
-    let mut errands = Vec::new();
-    if let Ok(board) = update::compatible(place) {
-        let bundle = folder.join(format!("{board}.raucb"));
-        if bundle.is_file() {
-            errands.push(Errand::Update(bundle));
-        }
-    }
-    if folder.join(SUPPORT).exists() {
-        errands.push(Errand::Support);
-    }
-    if let Ok(wanted) = fs::read_to_string(folder.join(RESET)) {
-        let name = first_boot::told(place).view.name;
-        ensure!(
-            !name.is_empty() && wanted.trim() == name,
-            "{RESET} is for box {:?}, this is {name:?}",
-            wanted.trim()
-        );
-        errands.push(Errand::Reset);
-    }
-    Ok(errands)
 }
 
 /// Whether the stick has the operator's word for this box.

@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::backend::Boot;
 use crate::files;
 use crate::place::Place;
-use crate::volumes::run;
 use crate::watch;
 
 /// What a bundle says of itself.
@@ -82,14 +81,6 @@ pub fn inspect(bundle: &str) -> Result<Bundle> {
         bail!("{bundle} is refused: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Bundle::parse(&String::from_utf8_lossy(&output.stdout))
-}
-
-/// Installs a bundle.
-///
-/// # Errors
-/// RAUC's own words.
-pub fn install(bundle: &str) -> Result<()> {
-    run(Command::new("rauc").args(["install", bundle])).with_context(|| format!("{bundle} is not installed"))
 }
 
 /// `caretaker update`: installs a bundle, says each step, and leaves the restart to `watch`.

@@ -73,11 +73,18 @@ struct Watch {
     /// None before the first look.
     sticks: Option<BTreeSet<PathBuf>>,
     errands: VecDeque<PathBuf>,
-    errand: Option<JoinHandle<Option<Result<String>>>>,
     restarted: Option<Instant>,
     waits_for: String,
     look_at: Instant,
-    update: Option<JoinHandle<Result<()>>>,
+    job: Option<Job>,
+}
+
+/// What takes longer than a step: one at a time, and the box is not restarted meanwhile.
+struct Job {
+    /// "stick" or "update".
+    name: &'static str,
+    /// What was done, or why not; None: there was nothing to do.
+    task: JoinHandle<Option<Result<String>>>,
 }
 
 impl Watch {
@@ -105,11 +112,10 @@ impl Watch {
             said: None,
             sticks: None,
             errands: VecDeque::new(),
-            errand: None,
             restarted: None,
             waits_for: String::new(),
             look_at: Instant::now() + FIRST_LOOK,
-            update: None,
+            job: None,
         }
     }
 
@@ -117,8 +123,8 @@ impl Watch {
         self.ears.listen();
         self.say_what_the_box_is();
         self.look_for_sticks();
-        self.run_errands().await;
-        self.look_for_updates().await;
+        self.tell_what_was_done().await;
+        self.start_a_job();
         self.restart_when_nobody_minds();
     }
 
@@ -172,25 +178,33 @@ impl Watch {
         self.errands.extend(new);
     }
 
-    async fn run_errands(&mut self) {
-        if let Some(errand) = self.errand.take_if(|errand| errand.is_finished()) {
-            match errand.await {
-                Ok(Some(Ok(done))) => say(&self.ears, "stick", HealthState::Up, done),
-                Ok(Some(Err(error))) => {
-                    let detail = format!("{error:#}");
-                    tracing::error!("{detail}");
-                    say(&self.ears, "stick", HealthState::Degraded, detail);
-                }
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "the stick's task failed"),
+    async fn tell_what_was_done(&mut self) {
+        let Some(Job { name, task }) = self.job.take_if(|job| job.task.is_finished()) else { return };
+        match task.await {
+            Ok(Some(Ok(done))) => say(&self.ears, name, HealthState::Up, done),
+            Ok(Some(Err(error))) => {
+                let detail = format!("{error:#}");
+                tracing::error!("{detail}");
+                say(&self.ears, name, HealthState::Degraded, detail);
             }
+            Ok(None) => {}
+            Err(error) => tracing::error!(name, %error, "the task failed"),
         }
-        if self.errand.is_some() || self.update.is_some() {
+    }
+
+    fn start_a_job(&mut self) {
+        if self.job.is_some() {
             return;
         }
-        let Some(device) = self.errands.pop_front() else { return };
         let place = self.place.clone();
-        self.errand = Some(tokio::task::spawn_blocking(move || stick::serve(&place, &device)));
+        if let Some(device) = self.errands.pop_front() {
+            let task = tokio::task::spawn_blocking(move || stick::serve(&place, &device));
+            self.job = Some(Job { name: "stick", task });
+        } else if let Some(url) = self.update_to_look_for() {
+            let now = now_ms() / 1000;
+            let task = tokio::task::spawn_blocking(move || fetch(&place, &url, now).transpose());
+            self.job = Some(Job { name: "update", task });
+        }
     }
 
     fn take_provisioning_file(&mut self) {
@@ -211,34 +225,19 @@ impl Watch {
         }
     }
 
-    async fn look_for_updates(&mut self) {
-        if let Some(update) = self.update.take_if(|update| update.is_finished()) {
-            match update.await {
-                Ok(Ok(())) => {
-                    say(&self.ears, "update", HealthState::Up, "an update waits for its restart".into())
-                }
-                Ok(Err(error)) => {
-                    let detail = format!("{error:#}");
-                    tracing::error!("{detail}");
-                    say(&self.ears, "update", HealthState::Degraded, detail);
-                }
-                Err(error) => tracing::error!(%error, "the update's task failed"),
-            }
-        }
-        let Some(url) = self.updates.url.clone() else { return };
-        let busy = self.update.is_some() || self.errand.is_some() || self.place.at(PENDING).exists();
-        let now = now_ms() / 1000;
+    /// Where to look for an update now, at most once in an hour.
+    fn update_to_look_for(&mut self) -> Option<String> {
+        let url = self.updates.url.clone()?;
         let its_hour = match (&self.window, &self.updates.window) {
-            (Some(window), _) => window.has(now),
+            (Some(window), _) => window.has(now_ms() / 1000),
             (None, None) => true,
             (None, Some(_)) => false,
         };
-        if busy || !its_hour || Instant::now() < self.look_at {
-            return;
+        if !its_hour || Instant::now() < self.look_at || self.place.at(PENDING).exists() {
+            return None;
         }
         self.look_at = Instant::now() + LOOK_FOR_UPDATES;
-        let place = self.place.clone();
-        self.update = Some(tokio::task::spawn_blocking(move || fetch(&place, &url, now)));
+        Some(url)
     }
 
     fn restart_when_nobody_minds(&mut self) {
@@ -249,13 +248,11 @@ impl Watch {
         let asked = wanted.is_some() || self.place.at(AT_ONCE).exists();
         let pending = self.place.at(PENDING).exists();
         let Some(why) = wanted.or_else(|| pending.then(|| "an update".to_owned())) else { return };
-        let expected = self.ears.expected();
-        let gate_runs = active(&self.place, &expected.services).contains("gated");
-        let lanes = self.ears.lanes(&expected, gate_runs);
-        let bad_window = self.window.is_none() && self.updates.window.is_some();
-        let decision = match crate::wave::restart(&lanes, self.window.as_ref(), now_ms() / 1000, asked) {
-            Restart::Now if bad_window && !asked => Restart::Later("its window cannot be read".to_owned()),
-            decision => decision,
+        let busy = self.job.as_ref().map(|job| job.name).or_else(|| self.errands.front().map(|_| "stick"));
+        let decision = match busy {
+            // A bundle that is half written, or a stick that is half served.
+            Some(name) => Restart::Later(format!("{name}: not done yet")),
+            None => self.may_restart(asked),
         };
         match decision {
             Restart::Later(reason) => {
@@ -276,20 +273,33 @@ impl Watch {
             }
         }
     }
+
+    fn may_restart(&self, asked: bool) -> Restart {
+        let expected = self.ears.expected();
+        let gate_runs = active(&self.place, &expected.services).contains("gated");
+        let lanes = self.ears.lanes(&expected, gate_runs);
+        let bad_window = self.window.is_none() && self.updates.window.is_some();
+        match crate::wave::restart(&lanes, self.window.as_ref(), now_ms() / 1000, asked) {
+            Restart::Now if bad_window && !asked => Restart::Later("its window cannot be read".to_owned()),
+            decision => decision,
+        }
+    }
 }
 
 /// Installs what lies at the address, when it is newer than ours, has not failed here, and it is our turn.
-fn fetch(place: &Place, url: &str, now: u64) -> Result<()> {
+fn fetch(place: &Place, url: &str, now: u64) -> Result<Option<String>> {
     let compatible = update::compatible(place)?;
     let address = format!("{}/{compatible}.raucb", url.trim_end_matches('/'));
     let bundle = update::inspect(&address)?;
-    match refuse(place, &bundle, now) {
-        Some(reason) => {
-            tracing::info!(version = bundle.version, reason, "no update now");
-            Ok(())
-        }
-        None => update::install(&address),
+    if let Some(reason) = refuse(place, &bundle, now) {
+        tracing::info!(version = bundle.version, reason, "no update now");
+        return Ok(None);
     }
+    update::command(place, &address, false, &mut std::io::sink())?;
+    Ok(Some(format!(
+        "version {} is installed; it starts in its hours, when nobody is at a lane",
+        bundle.version
+    )))
 }
 
 /// Why a bundle is not for now.
@@ -399,6 +409,31 @@ mod tests {
         };
         boots::keep_returned(&place, &boots::Returned { rollback, ..boots::Returned::default() }).unwrap();
         assert!(refuse(&place, &bundle("7", None), day).unwrap().contains("version 7 was tried"));
+    }
+
+    #[tokio::test]
+    async fn no_restart_while_a_stick_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::below(folder.path());
+        ask_restart(&place, "a factory reset").unwrap();
+        let mut watch = Watch::new(place);
+        let (pull, pulled) = std::sync::mpsc::channel::<()>();
+        let task = tokio::task::spawn_blocking(move || {
+            let _ = pulled.recv();
+            Some(Ok("version 7 is installed".to_owned()))
+        });
+        watch.job = Some(Job { name: "stick", task });
+        watch.errands.push_back("/dev/none".into());
+        watch.step().await;
+        assert_eq!(watch.waits_for, "stick: not done yet");
+        drop(pull);
+        // The second stick, too, before the restart.
+        while watch.job.is_some() || !watch.errands.is_empty() {
+            assert_eq!(watch.waits_for, "stick: not done yet");
+            tokio::task::yield_now().await;
+            watch.step().await;
+        }
+        assert!(watch.waits_for.contains("quiet"), "{}", watch.waits_for);
     }
 
     #[tokio::test]
