@@ -8,6 +8,8 @@ LIC_FILES_CHKSUM = "file://${COREBASE}/meta/files/common-licenses/GPL-3.0-only;m
 inherit native
 
 PROVIDES += "autoconf-native automake-native"
+# Packages that call no autoreconf get their config.guess and config.sub by gnu-configize.
+RDEPENDS:${PN} = "gnu-config-native"
 
 SRC_URI = "file://aclocal file://autoreconf"
 S = "${UNPACKDIR}"
