@@ -68,6 +68,8 @@ UUID=53746c65-0000-4000-8000-766572697479
 
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export SOURCE_DATE_EPOCH
+# For tools that write the time of day into what they make.
+AT_FIXED_TIME=(faketime -f "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')")
 CRATES_VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 VERSION=${VERSION:-$CRATES_VERSION.$(git rev-list --count HEAD)}
 
@@ -231,7 +233,7 @@ tree() {
   ln -sf ../../bin/caretaker "$tree/usr/lib/stile/boot-backend"
 
   # Units, configuration, users: the services' own (also for the production image), then this image's.
-  cp appliance/systemd/*.service "$tree/usr/lib/systemd/system/"
+  find appliance/systemd -maxdepth 1 -type f ! -name '*.md' -exec cp -t "$tree/usr/lib/systemd/system/" {} +
   cp -a appliance/systemd/root/. "$HERE/root/." "$tree/"
   cp "$HERE"/boot/*.rules "$tree/usr/lib/udev/rules.d/"
   case $BOARD in
@@ -368,13 +370,11 @@ uki() {
     end=$((vma + $(stat -Lc %s "$file")))
     arguments+=(--add-section ".${section%%:*}=$file" --change-section-vma ".${section%%:*}=$vma")
   done
-  # Both write the time of day into what they make.
-  local at_fixed_time=(faketime -f "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')")
-  "${at_fixed_time[@]}" objcopy "${arguments[@]}" "$stub" "$WORK/uki.efi"
+  "${AT_FIXED_TIME[@]}" objcopy "${arguments[@]}" "$stub" "$WORK/uki.efi"
   if [ -e "$KEYS/secureboot.key.pem" ]; then
     for file in "$WORK/uki.efi" "$WORK/systemd-boot.efi"; do
       [ "$file" = "$WORK/uki.efi" ] || cp "$CACHE/efi/systemd-bootx64.efi" "$file"
-      "${at_fixed_time[@]}" sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" \
+      "${AT_FIXED_TIME[@]}" sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" \
         --output "$file" "$file" 2>/dev/null
     done
   else
@@ -389,13 +389,28 @@ esp() {
   rm -rf "$esp" "$folder" && mkdir -p "$folder"/{EFI/BOOT,EFI/stile,loader/entries}
   cp "$WORK/systemd-boot.efi" "$folder/EFI/BOOT/BOOTX64.EFI"
   cp "$WORK/uki.efi" "$folder/EFI/stile/a.efi"
-  printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\n' >"$folder/loader/loader.conf"
+  printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\nsecure-boot-enroll manual\n' >"$folder/loader/loader.conf"
   # The one slot of a new box is tried for ever: there is nothing to go back to.
   printf 'title Stile a, generation 1\nefi /EFI/stile/a.efi\n' >"$folder/loader/entries/stile-000001-a.conf"
+  [ ! -e "$KEYS/secureboot.key.pem" ] || enrolment "$folder/loader/keys/auto"
   same_time "$folder"
   truncate -s 256M "$esp"
   mkfs.vfat --invariant -F 32 -n ESP -i 53544C45 "$esp" >/dev/null
   mcopy -s -m -i "$esp" "$folder"/* ::
+}
+
+# What a firmware in setup mode takes the operator's key from. systemd-boot offers it in its menu (loader.conf(5),
+# secure-boot-enroll); by itself it does nothing, because a board whose graphics card wants a key of somebody else's
+# shows nothing any more.
+enrolment() {
+  local key=$KEYS/secureboot.key.pem cert=$KEYS/secureboot.cert.pem name
+  local owner=53746c65-0000-4000-8000-736563757265 list=$WORK/secureboot.esl
+  mkdir -p "$1"
+  cert-to-efi-sig-list -g $owner "$cert" "$list"
+  for name in PK KEK db; do
+    "${AT_FIXED_TIME[@]}" sign-efi-sig-list -g $owner -t "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')" \
+      -k "$key" -c "$cert" $name "$list" "$1/$name.auth" >/dev/null
+  done
 }
 
 # --- a Raspberry Pi's boot partition, and the one that chooses it -------------------------------------------

@@ -35,8 +35,6 @@ pub struct Told {
     pub trial: bool,
     /// Whether the state lies encrypted on its medium.
     pub encrypted: bool,
-    /// What does not hold on this boot, for people.
-    pub troubles: Vec<String>,
 }
 
 /// What an image says of itself.
@@ -132,8 +130,8 @@ pub fn run(place: &Place) -> Result<()> {
         let text = format!("STILE_SLOT={}\n", running.slot);
         files::replace(&work.join("rauc.env"), text.as_bytes(), 0o644)?;
     }
-    let view = view(place, running, &release, &choice, trial);
-    tell(place, &Told { view, trial, encrypted, troubles })
+    let view = BoxView { troubles, ..view(place, running, &release, &choice, trial) };
+    tell(place, &Told { view, trial, encrypted })
 }
 
 fn no_state() -> Result<volumes::Opened> {
@@ -203,9 +201,7 @@ fn provision(place: &Place, choice: &Choice) -> Result<()> {
     }
     let Some(accepted) = &choice.accepted else { return Ok(()) };
     let provision = &accepted.provision;
-    let path = place.at("/usr/share/stile/manifests").join(format!("{}.toml", provision.role));
-    let base = files::text(&path)
-        .with_context(|| format!("this image has no manifest for the role {}", provision.role))?;
+    let base = provisioning::base(place, provision)?;
     provisioning::tell(place, &provisioning::told(provision, &base)?)?;
     if place.is_here() {
         rustix::system::sethostname(provision.target.name.as_bytes())
@@ -267,7 +263,7 @@ mod tests {
         run(&place).unwrap();
         let told = told(&place);
         assert_eq!(told.view.boot, BootState::Unknown);
-        let troubles = told.troubles.join("\n");
+        let troubles = told.view.troubles.join("\n");
         for says in ["cannot tell which slot runs", "no partition identity", "lost with the power"] {
             assert!(troubles.contains(says), "{says} in {troubles}");
         }

@@ -180,7 +180,7 @@ fn troubles(place: &Place) -> Vec<String> {
     if told == first_boot::Told::default() {
         return vec!["the caretaker's first boot did not come to its end".to_owned()];
     }
-    told.troubles
+    told.view.troubles
 }
 
 fn baseline(place: &Place) -> Option<Baseline> {

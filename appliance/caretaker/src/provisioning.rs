@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use engine::message::{Provisioning, ProvisioningState};
+use engine::store::StoreMap;
 use osimage::key::PublicKey;
 use osimage::provision::{Accepted, Broker, LENGTH_MAX, Network, Provision, Refusal};
 use runtime::manifest::Manifest;
@@ -40,24 +41,37 @@ pub struct Choice {
     pub told: Provisioning,
 }
 
-/// Chooses among the kept file and those that are offered: the newest that is signed, and for this box.
+/// Chooses among the kept file and those that are offered: the newest that is signed, for this box, and of use to it
+/// (`works`): a good one must not give way to one with a mistake in it.
 #[must_use]
-pub fn choose(kept: Option<Accepted>, offers: Vec<Offer>, serial: &str) -> Choice {
+pub fn choose(
+    kept: Option<Accepted>,
+    offers: Vec<Offer>,
+    serial: &str,
+    works: impl Fn(&Provision) -> Result<()>,
+) -> Choice {
     let mut choice = Choice { accepted: kept, ..Choice::default() };
     if choice.accepted.is_some() {
         choice.told.state = ProvisioningState::Accepted;
         choice.told.detail = "kept from before".to_owned();
     }
     for Offer { from, file } in offers {
-        let accepted = match file.and_then(|accepted| accepted.check_serial(serial).map(|()| accepted)) {
-            Ok(accepted) => accepted,
+        let checked = match file {
             Err(Refusal::Absent) => continue,
+            file => file.map_err(anyhow::Error::from).and_then(|accepted| {
+                accepted.check_serial(serial)?;
+                works(&accepted.provision)?;
+                Ok(accepted)
+            }),
+        };
+        let accepted = match checked {
+            Ok(accepted) => accepted,
             Err(refusal) => {
                 // A good one elsewhere outweighs it.
                 if !choice.keep {
                     choice.told = Provisioning {
                         state: ProvisioningState::Refused,
-                        detail: format!("{from}: {refusal}"),
+                        detail: format!("{from}: {refusal:#}"),
                     };
                 }
                 continue;
@@ -98,10 +112,16 @@ pub fn take(place: &Place, sticks: &[Stick], identity: bool) -> Choice {
     let kept = kept(place, &keys);
     let mut offers = Vec::new();
     if let Some(bytes) = place.partition(partition::PROVISION).and_then(|path| head(path).ok()) {
-        offers.push(Offer { from: "partition provision".to_owned(), file: read(&bytes) });
+        let file = read(&bytes);
+        // It stays there for a reset, when a stick has long brought a newer one: no reason to complain at each start.
+        let outdated = file.as_ref().ok().zip(kept.as_ref());
+        if outdated.is_none_or(|(flashed, kept)| flashed.provision.issued >= kept.provision.issued) {
+            offers.push(Offer { from: "partition provision".to_owned(), file });
+        }
     }
     offers.extend(sticks.iter().map(|(from, bytes)| Offer { from: from.clone(), file: read(bytes) }));
-    let mut choice = choose(kept, offers, &serial);
+    let works = |provision: &Provision| told(provision, &base(place, provision)?).map(drop);
+    let mut choice = choose(kept, offers, &serial, works);
     if let Some(accepted) = choice.accepted.as_ref().filter(|_| choice.keep) {
         let kept = match identity {
             true => files::replace(&place.identity(KEPT), accepted.text.as_bytes(), 0o600),
@@ -133,6 +153,15 @@ pub fn permit(place: &Place, bytes: &[u8]) -> Result<()> {
     ensure!(target.name == kept.target.name, "is for box {:?}, this is {:?}", target.name, kept.target.name);
     ensure!(issued >= kept.issued, "is older than the one in use (made at {issued} and {})", kept.issued);
     Ok(())
+}
+
+/// The manifest of a role, as the image has it.
+///
+/// # Errors
+/// When the image has none.
+pub fn base(place: &Place, provision: &Provision) -> Result<String> {
+    let path = place.at("/usr/share/stile/manifests").join(format!("{}.toml", provision.role));
+    files::text(&path).with_context(|| format!("this image has no manifest for the role {}", provision.role))
 }
 
 /// The file in use.
@@ -203,6 +232,12 @@ pub fn told(provision: &Provision, base: &str) -> Result<Vec<Told>> {
     let run = |file: &str, text: String, group| Told { path: format!("/run/stile/{file}"), text, group };
     let mut told = vec![run("manifest.toml", text, STILE)];
     if let Some(map) = &provision.store_map {
+        let store: StoreMap = serde_json::from_str(map).context("store_map")?;
+        store.validate().context("store_map")?;
+        for lane in &checked.lanes {
+            let known = store.lanes.iter().any(|known| known.id.0 == lane.id);
+            ensure!(known, "manifest: lane {} is not in the store map", lane.id);
+        }
         told.push(run("store.json", map.clone(), STILE));
     }
     if let Some(admission) = &provision.admission {

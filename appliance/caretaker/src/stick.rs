@@ -6,6 +6,7 @@
 //! word. They are run when the stick is plugged in, never for one that was there at the start: a forgotten
 //! stick must not take a box back to an old version after each restart.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use osimage::provision::FILE_NAME;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::first_boot::{self, now_ms};
-use crate::place::Place;
+use crate::place::{Place, partition};
 use crate::{provisioning, update, volumes, watch, why};
 
 /// On a stick: wants the support file. Its content does not matter.
@@ -35,10 +36,23 @@ const STICKS_MAX: usize = 8;
 pub fn devices(place: &Place) -> Vec<PathBuf> {
     let listed = fs::read_dir(place.at("/dev/disk/by-path")).into_iter().flatten().flatten();
     let mut paths: Vec<_> = listed.map(|entry| entry.path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-usb-")));
+    let own = place.partition(partition::STATE).and_then(|state| disk_of(place, &state));
+    paths.retain(|path| {
+        let usb = path.file_name().is_some_and(|name| name.to_string_lossy().contains("-usb-"));
+        // A box may itself run from such a disk.
+        usb && (own.is_none() || disk_of(place, path) != own)
+    });
     paths.sort();
     paths.truncate(STICKS_MAX);
     paths
+}
+
+/// The disk that a device is, or is a part of, by the kernel's name (sysfs's class/block); None: it is not there.
+fn disk_of(place: &Place, device: &Path) -> Option<OsString> {
+    let device = device.canonicalize().ok()?;
+    let listed = place.at("/sys/class/block").join(device.file_name()?).canonicalize().ok()?;
+    let disk = if listed.join("partition").exists() { listed.parent()? } else { &listed };
+    disk.file_name().map(ToOwned::to_owned)
 }
 
 /// The provisioning files on them.

@@ -155,9 +155,9 @@ impl Watch {
             None => (HealthState::Up, String::new()),
         };
         say(&self.ears, "rollback", state, detail);
-        let (state, detail) = match told.troubles.is_empty() {
+        let (state, detail) = match said.troubles.is_empty() {
             true => (HealthState::Up, String::new()),
-            false => (HealthState::Down, told.troubles.join("; ")),
+            false => (HealthState::Down, said.troubles.join("; ")),
         };
         say(&self.ears, "boot", state, detail);
         self.said = Some((Instant::now(), said));
@@ -166,9 +166,14 @@ impl Watch {
     fn look_for_sticks(&mut self) {
         let found: BTreeSet<_> = stick::devices(&self.place).into_iter().collect();
         let before = self.sticks.replace(found.clone());
-        // Whatever was plugged in at the start, the first boot has seen; and a stick that somebody forgot must not
-        // send the box on an errand at each start.
-        let Some(before) = before else { return };
+        let Some(before) = before else {
+            // One that was plugged in at the start, udev may have found too late for the first boot. It must not send
+            // the box on an errand, though: somebody may have forgotten it, and that would happen at each start.
+            if !found.is_empty() {
+                self.take_provisioning_file();
+            }
+            return;
+        };
         let new: Vec<_> = found.difference(&before).cloned().collect();
         if new.is_empty() {
             return;
@@ -308,6 +313,10 @@ fn refuse(place: &Place, bundle: &Bundle, now: u64) -> Option<String> {
     if bundle.version == told.version {
         return Some("it runs already".to_owned());
     }
+    if is_older(&bundle.version, &told.version) {
+        // Who has the web server has no word of the operator's; a technician's stick can go back.
+        return Some(format!("it is older than {}", told.version));
+    }
     if let Some(back) = boots::returned(place).filter(|back| back.rollback.from_version == bundle.version) {
         return Some(format!("it failed here: {}", back.rollback.reason));
     }
@@ -316,6 +325,12 @@ fn refuse(place: &Place, bundle: &Bundle, now: u64) -> Option<String> {
         Some(released) if !is_its_turn(own, released, now) => Some("its turn has not come".to_owned()),
         Some(_) | None => None,
     }
+}
+
+/// Whether a version is before another; false where they are no numbers with dots between.
+fn is_older(version: &str, than: &str) -> bool {
+    let numbers = |text: &str| text.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>();
+    numbers(version).zip(numbers(than)).is_some_and(|(version, than)| version < than)
 }
 
 /// The address by which others reach the box, with its interface.
@@ -399,6 +414,8 @@ mod tests {
         };
         let day = 24 * 3600;
         assert!(refuse(&place, &bundle("6", None), day).unwrap().contains("already"));
+        assert!(refuse(&place, &bundle("5.9.12", None), day).unwrap().contains("older than 6"));
+        assert!(is_older("0.9.2", "0.10.1") && !is_older("0.10", "0.9.9") && !is_older("1.2-rc1", "1.3"));
         assert_eq!(refuse(&place, &bundle("7", None), day), None);
         assert_eq!(refuse(&place, &bundle("7", Some(0)), 7 * day), None);
         assert!(refuse(&place, &bundle("7", Some(2 * day)), day).unwrap().contains("turn"));

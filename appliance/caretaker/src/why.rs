@@ -25,6 +25,8 @@ pub struct Why {
     pub now: Told,
     /// State of slot a and b, in words; empty where the boot choice cannot be read.
     pub slots: Vec<String>,
+    /// The firmware starts only what is signed with keys that it knows.
+    pub secure_boot: bool,
     /// The last return to another slot.
     pub rollback: Option<Returned>,
     /// The newest boots, oldest first; the last one runs.
@@ -48,9 +50,17 @@ pub fn gather(place: &Place) -> Why {
     Why {
         now: first_boot::told(place),
         slots: slots.unwrap_or_default(),
+        secure_boot: secure_boot(place),
         rollback: boots::returned(place),
         boots: all,
     }
+}
+
+/// UEFI specification 2.10, section 3.3: the variable `SecureBoot` of the global vendor is 1 while it is enforced. Linux
+/// puts four bytes of attributes before a variable's value.
+fn secure_boot(place: &Place) -> bool {
+    let path = place.at("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+    std::fs::read(path).is_ok_and(|variable| variable.get(4) == Some(&1))
 }
 
 /// For people.
@@ -58,14 +68,22 @@ pub fn gather(place: &Place) -> Why {
 /// # Errors
 /// When it cannot be written.
 pub fn print(why: &Why, out: &mut impl Write) -> io::Result<()> {
-    let Told { view, trial, encrypted, troubles } = &why.now;
+    let Told { view, trial, encrypted } = &why.now;
     let state = if *trial { "on trial" } else { "proven" };
     writeln!(out, "version {} runs from slot {} ({state}); {}", view.version, view.slot, view.stage)?;
     for slot in &why.slots {
         writeln!(out, "slot {slot}")?;
     }
-    writeln!(out, "the state is {}encrypted", if *encrypted { "" } else { "not " })?;
-    for trouble in troubles {
+    let state = match (encrypted, why.secure_boot) {
+        (false, _) => "the state is not encrypted",
+        (true, true) => "the state is encrypted",
+        // The TPM looks at what Secure Boot has checked; without it, it sees no difference.
+        (true, false) => {
+            "the state is encrypted; Secure Boot is off, so any system started on this board opens it"
+        }
+    };
+    writeln!(out, "{state}")?;
+    for trouble in &view.troubles {
         writeln!(out, "trouble: {trouble}")?;
     }
     match &why.rollback {

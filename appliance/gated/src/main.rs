@@ -3,20 +3,26 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use code_reader::program::Role;
 use code_reader::worker::Program;
+use engine::message::{Health, HealthState, topic};
 use gated::decode::{Code, Stills};
 use gated::hours::Hours;
 use gated::journal::{self, Entry};
-use gated::{SERVICE, Settings, chain, devices, failsafe, provision, realtime};
+use gated::{Lane, SERVICE, Settings, chain, devices, failsafe, provision, realtime};
+use runtime::bus::Bus;
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
 use runtime::shutdown;
 use serde::Serialize;
 use tokio::sync::watch;
+
+/// How long a last message may take to the broker on this box.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The gate service.
 #[derive(Parser)]
@@ -145,11 +151,40 @@ fn decode_images(files: &[PathBuf]) -> Result<ExitCode> {
     Ok(exit)
 }
 
+/// What the manifest asks for; a mistake in it shows here, before any line is driven.
+fn prepare(manifest: &Manifest) -> Result<(Vec<Lane<devices::AnyTurnstile>>, Settings)> {
+    let map = manifest.load_store_map()?;
+    let lanes = devices::lanes(&manifest.lanes, &map)?;
+    let state = manifest.state_of(SERVICE);
+    let admission = manifest.admission.clone().unwrap_or_else(|| state.join(provision::FILE));
+    let settings = Settings {
+        journal: Some(state.join("gated.journal")),
+        hours: manifest.hours.as_ref().map(Hours::new).transpose()?,
+        ..Settings::new(state.join("gated.db"), provision::load(&admission)?)
+    };
+    Ok((lanes, settings))
+}
+
+/// A gate without lanes has nobody else who says why: screens and the staff page read it on the bus.
+fn tell_down(manifest: &Manifest, error: &anyhow::Error) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let bus = manifest.join_bus(SERVICE);
+        report(&bus, HealthState::Down, format!("{error:#}"));
+        tokio::time::sleep(FAREWELL).await;
+    });
+}
+
+fn report(bus: &Bus, state: HealthState, detail: String) {
+    let (service, device) = (SERVICE.to_owned(), "settings".to_owned());
+    let topic = format!("{}/{service}/{device}", topic::HEALTH);
+    bus.publish_view(&topic, &Health { service, device, state, since: Clock::system().now(), detail });
+}
+
 fn run(path: &std::path::Path) -> Result<()> {
     runtime::telemetry::init();
     let manifest = Manifest::load(path)?;
-    let map = manifest.load_store_map()?;
-    let lanes = devices::lanes(&manifest.lanes, &map)?;
+    let (lanes, settings) = prepare(&manifest).inspect_err(|error| tell_down(&manifest, error))?;
     // Before any line is driven; without it the unit's ExecStopPost and the kernel are what is left.
     let watcher = failsafe::watch(path);
     if let Err(error) = &watcher {
@@ -159,20 +194,12 @@ fn run(path: &std::path::Path) -> Result<()> {
     for degraded in [realtime::lock_memory(), raised].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", chain(&degraded));
     }
-    let state = manifest.state_of(SERVICE);
-    let settings = Settings {
-        journal: Some(state.join("gated.journal")),
-        hours: manifest.hours.as_ref().map(Hours::new).transpose()?,
-        lanes_on: Some(lanes_thread.handle()),
-        ..Settings::new(
-            state.join("gated.db"),
-            provision::load(manifest.admission.as_deref().unwrap_or(&state.join(provision::FILE)))?,
-        )
-    };
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     runtime.block_on(async {
-        let settings = Settings { arrivals: watch_arrivals(), ..settings };
+        let settings =
+            Settings { lanes_on: Some(lanes_thread.handle()), arrivals: watch_arrivals(), ..settings };
         let bus = manifest.join_bus(SERVICE);
+        report(&bus, HealthState::Up, String::new());
         gated::run(settings, lanes, bus, Clock::system(), shutdown::signalled())
             .await
             .context("the gate service failed")

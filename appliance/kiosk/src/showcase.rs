@@ -300,6 +300,7 @@ fn technician(language: Language) -> Vec<Scene> {
         stage: "health".to_owned(),
         development_keys: true,
         addresses: Vec::new(),
+        troubles: vec!["no partition state: what is kept now is lost with the power".to_owned()],
         clock: ClockView { trusted: false, source: "no answer from 10.0.0.1".to_owned() },
         rollback: Some(Rollback {
             at: START.before(Millis::from_seconds(7200)),
@@ -358,6 +359,7 @@ fn sample_box() -> BoxView {
         },
         addresses: vec!["eth0 10.0.0.5/24".to_owned(), "eth0 fe80::5054:ff:fe12:3456/64".to_owned()],
         clock: ClockView { trusted: true, source: "10.0.0.1".to_owned() },
+        troubles: Vec::new(),
         at: START,
     }
 }

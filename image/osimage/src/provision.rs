@@ -352,6 +352,11 @@ impl Provision {
             let plain = |text: &Option<String>| text.as_ref().is_none_or(|t| !t.contains(char::is_control));
             good(plain(&broker.user), "broker.user", "text of one line")?;
             good(plain(&broker.password), "broker.password", "text of one line")?;
+            good(
+                broker.password.is_none() || broker.ca.is_some(),
+                "broker.ca",
+                "the certificates of the broker's authority: without them anybody on the line reads the password",
+            )?;
             let pem = broker.ca.as_ref().is_none_or(|ca| ca.contains("-----BEGIN CERTIFICATE-----"));
             good(pem, "broker.ca", "certificates in PEM")?;
         }

@@ -240,7 +240,7 @@ fn both_images_start_in_the_same_words() {
         "stile verity salt",
         "53746c65-0000-4000-8000-766572697479",
         "title Stile a, generation 1\\nefi /EFI/stile/a.efi\\n",
-        "timeout 0\\neditor no\\nauto-entries no\\nauto-firmware no\\nconsole-mode keep\\n",
+        "timeout 0\\neditor no\\nauto-entries no\\nauto-firmware no\\nconsole-mode keep\\nsecure-boot-enroll manual\\n",
         "[all]\\ntryboot_a_b=1\\nboot_partition=3\\n[tryboot]\\nboot_partition=4\\n",
         "--invariant -F 32 -n ESP -i 53544C45",
         "--invariant -F 32 -n BOOT -i 53544C42",

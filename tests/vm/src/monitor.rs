@@ -14,11 +14,11 @@ const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// It answers a question within this.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
-/// QEMU's process, ended when this is dropped.
+/// A process, ended when this is dropped.
 #[derive(Debug)]
-pub struct Qemu(pub Child);
+pub struct Running(pub Child);
 
-impl Drop for Qemu {
+impl Drop for Running {
     fn drop(&mut self) {
         // An error means that it has ended already.
         let _ = self.0.kill();
@@ -26,8 +26,8 @@ impl Drop for Qemu {
     }
 }
 
-impl Qemu {
-    /// Connects to a socket that QEMU was told to make, as soon as it has.
+impl Running {
+    /// Connects to a socket that QEMU, which this is, was told to make, as soon as it has.
     ///
     /// # Errors
     /// When QEMU has ended, or makes none in 30 s.
@@ -54,7 +54,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When QEMU has ended or does not answer.
-    pub fn connect(qemu: &mut Qemu, socket: &Path) -> Result<Self> {
+    pub fn connect(qemu: &mut Running, socket: &Path) -> Result<Self> {
         let stream = qemu.connect(socket)?;
         stream.set_read_timeout(Some(ANSWERS_WITHIN)).context("cannot set the monitor's time limit")?;
         let mut monitor = Self(BufReader::new(stream));

@@ -8,7 +8,10 @@ const TEXT: &str = r#"
 issued = 100
 store = "Seoul 1/2"
 role = "entry-gate"
-store_map = '{"a": 1}'
+store_map = '''{"name": "s", "bounds": [0, 0, 9, 9], "gondolas": [], "lanes": [
+{"id": "entry-1", "position": [1, 0], "inward": [0, 1], "entry": true, "exit": false},
+{"id": "exit-1", "position": [2, 0], "inward": [0, 1], "entry": false, "exit": true}], "cameras": [], "plates": [], "products": [],
+"facings": []}'''
 [box]
 name = "entry-1"
 [network]
@@ -117,25 +120,73 @@ fn which_file() {
             "p",
         ),
     ] {
-        let choice = choose(kept, offers, "S456");
+        let choice = choose(kept, offers, "S456", |_| Ok(()));
         assert_eq!(choice.accepted.map(|it| it.provision.issued), issued, "{name}");
         assert_eq!((choice.keep, choice.told.state), (keep, state), "{name}");
         assert!(choice.told.detail.contains(says), "{name}: {}", choice.told.detail);
     }
 }
 
+/// A box whose image has the manifests, and a key.
+fn place_with(folder: &std::path::Path, key: &SecretKey) -> Place {
+    let place = Place::below(folder);
+    let ours = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/entry-gate.toml");
+    put(&place, "/usr/share/stile/manifests/entry-gate.toml", &std::fs::read(ours).unwrap());
+    put(&place, "/usr/share/stile/keys/provision.pub", key.public().to_string().as_bytes());
+    place
+}
+
+fn put(place: &Place, path: &str, bytes: &[u8]) {
+    let path = place.at(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// What was flashed stays in its partition; once a stick has brought something newer, it is no trouble.
+#[test]
+fn a_newer_file_from_a_stick() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SecretKey::generate().unwrap();
+    let place = place_with(folder.path(), &key);
+    put(&place, "/dev/stile/provision", signed(&key, 5, None).text.as_bytes());
+    assert!(take(&place, &[], true).keep);
+    let stick = ("stick".to_owned(), signed(&key, 6, None).text.into_bytes());
+    assert!(take(&place, &[stick], true).keep);
+    let choice = take(&place, &[], true);
+    assert_eq!(choice.accepted.map(|it| it.provision.issued), Some(6));
+    assert_eq!(choice.told.state, ProvisioningState::Accepted, "{}", choice.told.detail);
+}
+
+/// Signed, newer, and with a mistake: the box goes on with what it has, and says why.
+#[test]
+fn a_file_with_a_mistake_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = SecretKey::generate().unwrap();
+    let place = place_with(folder.path(), &key);
+    put(&place, "/dev/stile/provision", signed(&key, 5, None).text.as_bytes());
+    assert!(take(&place, &[], true).keep);
+    for (from, to, says) in [
+        ("language = \"en\"", "langauge = \"en\"", "langauge"),
+        ("[0, 0, 9, 9]", "[0, 0]", "store_map"),
+        ("role = \"entry-gate\"", "role = \"kiosk\"", "no manifest for the role kiosk"),
+    ] {
+        let mut wrong = provision(|text| text.replace(from, to));
+        wrong.issued = 7;
+        let text = wrong.sign(&key).unwrap();
+        let choice = take(&place, &[("stick".to_owned(), text.into_bytes())], true);
+        assert_eq!(choice.accepted.map(|it| it.provision.issued), Some(5), "{says}");
+        assert_eq!(choice.told.state, ProvisioningState::Refused, "{says}");
+        assert!(choice.told.detail.contains(says), "{says} in {}", choice.told.detail);
+    }
+}
+
 #[test]
 fn taken_from_the_partition_and_kept_for_a_reset() {
     let folder = tempfile::tempdir().unwrap();
-    let place = Place::below(folder.path());
     let key = SecretKey::generate().unwrap();
-    let put = |path: &str, bytes: &[u8]| {
-        let path = place.at(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    };
-    assert_eq!(take(&place, &[], true), Choice::default());
-    put("/usr/share/stile/keys/provision.pub", key.public().to_string().as_bytes());
+    assert_eq!(take(&Place::below(folder.path()), &[], true), Choice::default());
+    let place = place_with(folder.path(), &key);
+    let put = |path: &str, bytes: &[u8]| put(&place, path, bytes);
     let mut bytes = signed(&key, 5, None).text.into_bytes();
     bytes.resize(LENGTH_MAX, 0);
     put("/dev/stile/provision", &bytes);

@@ -37,6 +37,8 @@ pub struct BoxView {
     pub addresses: Vec<String>,
     /// How far its clock can be trusted.
     pub clock: ClockView,
+    /// What did not hold when it started, for people.
+    pub troubles: Vec<String>,
     /// When this was said.
     pub at: Instant,
 }

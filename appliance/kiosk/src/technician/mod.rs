@@ -271,6 +271,9 @@ impl Technician {
         };
         let state = words::provisioning(self.language, seen.provisioning.state);
         say(texts.provisioning, listed(&[state, &seen.provisioning.detail]), tone);
+        for trouble in &seen.troubles {
+            say(texts.trouble, trouble.clone(), Tone::Bad);
+        }
         if !seen.name.is_empty() {
             say(texts.name, seen.name.clone(), Tone::Calm);
         }

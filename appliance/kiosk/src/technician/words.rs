@@ -36,6 +36,8 @@ pub struct Words {
     pub rollback: &'static str,
     /// There was none.
     pub no_rollback: &'static str,
+    /// What did not hold when the box started.
+    pub trouble: &'static str,
     /// Keys that sign for this box.
     pub keys: &'static str,
     /// They are anybody's.
@@ -74,7 +76,7 @@ const KOREAN: Words = Words {
     close: "닫기",
     delete: "지우기",
     unprovisioned: "설정되지 않은 기기입니다",
-    provision: "설정 파일이 든 USB를 꽂고 다시 켜 주세요",
+    provision: "설정 파일이 든 USB를 꽂아 주세요",
     name: "이름",
     role: "매장, 역할",
     serial: "일련번호",
@@ -82,6 +84,7 @@ const KOREAN: Words = Words {
     boot: "부팅 상태",
     rollback: "마지막 되돌림",
     no_rollback: "없음",
+    trouble: "문제",
     keys: "서명 열쇠",
     development_keys: "개발용 열쇠: 매장에서 쓰지 마세요",
     provisioning: "설정 파일",
@@ -106,7 +109,7 @@ const ENGLISH: Words = Words {
     close: "Close",
     delete: "Delete",
     unprovisioned: "This box is not provisioned",
-    provision: "Plug in a USB stick with its provisioning file and restart it",
+    provision: "Plug in a USB stick with its provisioning file",
     name: "Name",
     role: "Store, role",
     serial: "Serial number",
@@ -114,6 +117,7 @@ const ENGLISH: Words = Words {
     boot: "Boot",
     rollback: "Last rollback",
     no_rollback: "none",
+    trouble: "Trouble",
     keys: "Signing keys",
     development_keys: "Development keys: not for a store",
     provisioning: "Provisioning",

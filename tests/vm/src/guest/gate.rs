@@ -267,3 +267,12 @@ pub fn in_cgroup(cgroup: &str, program: &str, arguments: &[&str]) -> Result<()> 
     fs::write("/proc/self/oom_score_adj", "-1000").context("cannot set the score for a lack of memory")?;
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot start {program}"))
 }
+
+/// Becomes `program` as a user (number) with a group of the same number.
+pub fn as_user(user: &str, program: &str, arguments: &[&str]) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+
+    let id: u32 = user.parse().context("not a user's number")?;
+    Err(Command::new(program).args(arguments).uid(id).gid(id).exec())
+        .with_context(|| format!("cannot start {program}"))
+}

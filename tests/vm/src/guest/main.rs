@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         ["in-cgroup", cgroup, program, ref arguments @ ..] => gate::in_cgroup(cgroup, program, arguments),
         ["floor"] => floor::run(),
         ["player"] => player::run(),
+        ["as", user, program, ref arguments @ ..] => gate::as_user(user, program, arguments),
         ["hang"] => player::hang(),
         ["camera-pulled"] => camera::run(),
         ["lane"] => lane::run(),

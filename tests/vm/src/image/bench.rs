@@ -64,11 +64,7 @@ impl Bench {
 
     /// As a technician does: `osimage flash` with the box's signed provisioning file, to a file of the size of a disk.
     fn flash(&self, to: &Path) -> Result<()> {
-        let key = SecretKey::read(&self.keys.join("provision.key"))
-            .with_context(|| format!("the provisioning key in {}", self.keys.display()))?;
-        let text = provision()?.sign(&key).context("cannot sign the provisioning file")?;
-        let file = self.out.join("virtual-1.provision");
-        std::fs::write(&file, text).context("cannot write the provisioning file")?;
+        let file = self.provision(&self.out)?;
         File::create(to)
             .and_then(|disk| disk.set_len(self.disk_bytes))
             .with_context(|| format!("cannot make {}", to.display()))?;
@@ -82,6 +78,19 @@ impl Bench {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "osimage flash failed: {}", said.trim());
         Ok(())
+    }
+
+    /// The box's provisioning file, issued now, in a folder.
+    ///
+    /// # Errors
+    /// When it cannot be signed or written.
+    pub fn provision(&self, folder: &Path) -> Result<PathBuf> {
+        let key = SecretKey::read(&self.keys.join("provision.key"))
+            .with_context(|| format!("the provisioning key in {}", self.keys.display()))?;
+        let text = provision()?.sign(&key).context("cannot sign the provisioning file")?;
+        let file = folder.join("virtual-1.provision");
+        std::fs::write(&file, text).context("cannot write the provisioning file")?;
+        Ok(file)
     }
 
     /// The usual machine for a disk of a step.
@@ -253,6 +262,16 @@ pub fn let_in(machine: &mut Machine, limit: Duration) -> Result<Shown> {
             bail!("nobody is let in for {} s; the lane last showed {last:?}\n{why}", limit.as_secs());
         }
     }
+}
+
+/// A file on a FAT stick; None: there is none.
+///
+/// # Errors
+/// When the stick cannot be read.
+pub fn on_stick(stick: &Path, name: &str) -> Result<Option<String>> {
+    let output = Command::new("mtype").arg("-i").arg(stick).arg(format!("::{name}")).output();
+    let output = output.context("cannot start mtype")?;
+    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// A FAT stick with these files, raw.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use vm::monitor::{Monitor, Qemu};
+use vm::monitor::{Monitor, Running};
 use vm::player::{Command as Ask, Line, Ran, Request};
 
 use crate::log;
@@ -18,6 +18,15 @@ use crate::log;
 /// OVMF: the firmware, and the variables it starts with (no keys, so no secure boot).
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The one that can Secure Boot; with the same variables it waits for a key (setup mode).
+const SECURE_FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+/// The TPM has made its socket by then.
+const TPM_MAX: Duration = Duration::from_secs(10);
+/// The USB stick, to QEMU.
+const PLUGGED: &str = "plugged";
+/// A device is gone by then.
+const PULLED_MAX: Duration = Duration::from_secs(10);
+
 /// The screen's own size, upright.
 pub const SCREEN: (usize, usize) = (1080, 1920);
 
@@ -55,6 +64,8 @@ pub struct Setup {
     pub time: Time,
     /// It has no caretaker: its files are made for it after the start.
     pub stand_in: bool,
+    /// With firmware that can Secure Boot, and a TPM whose memory is in this folder.
+    pub secure: Option<PathBuf>,
 }
 
 /// A picture of the screen.
@@ -115,7 +126,9 @@ pub struct Asked {
 
 /// A running machine; it is killed when this is dropped.
 pub struct Machine {
-    qemu: Qemu,
+    qemu: Running,
+    // After QEMU, which it serves.
+    _tpm: Option<Running>,
     monitor: Monitor,
     port: UnixStream,
     lines: Receiver<String>,
@@ -147,6 +160,7 @@ impl Setup {
             memory: 1536,
             time: Time::Host,
             stand_in: false,
+            secure: None,
         }
     }
 
@@ -163,12 +177,13 @@ impl Setup {
             std::fs::copy(VARIABLES, at("variables.fd"))
                 .with_context(|| format!("cannot copy {VARIABLES}"))?;
         }
-        for socket in ["monitor", "player"] {
+        for socket in ["monitor", "player", "tpm"] {
             let _ = std::fs::remove_file(at(socket));
         }
+        let tpm = self.secure.as_deref().map(|memory| tpm(memory, &at("tpm"))).transpose()?;
         let console = at("console.log");
         let child = self.command(&console)?.spawn().context("cannot start qemu-system-x86_64")?;
-        let mut qemu = Qemu(child);
+        let mut qemu = Running(child);
         let connected = Monitor::connect(&mut qemu, &at("monitor"))
             .and_then(|monitor| Ok((monitor, qemu.connect(&at("player"))?)));
         let (monitor, port) = connected.with_context(|| {
@@ -189,6 +204,7 @@ impl Setup {
         });
         Ok(Machine {
             qemu,
+            _tpm: tpm,
             monitor,
             port,
             lines,
@@ -207,9 +223,24 @@ impl Setup {
         let at = |name: &str| self.folder.join(name).display().to_string();
         let disk = self.disk.display();
         let mut command = Command::new("qemu-system-x86_64");
+        let firmware = match self.secure {
+            None => {
+                command.args(["-machine", "q35"]);
+                FIRMWARE
+            }
+            Some(_) => {
+                // Only the firmware's own code writes its variables.
+                command
+                    .args(["-machine", "q35,smm=on"])
+                    .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
+                    .args(["-chardev", &format!("socket,id=tpm,path={}", at("tpm"))])
+                    .args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm"]);
+                SECURE_FIRMWARE
+            }
+        };
         command
             // One processor in one thread: with more, this emulator's kernels die of code that patches itself.
-            .args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1"])
+            .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1"])
             .args(match self.time {
                 // 500 million instructions a second, a small board; idle time is skipped.
                 Time::Instructions => &["-icount", "shift=1,sleep=off"][..],
@@ -218,7 +249,7 @@ impl Setup {
             .args(["-uuid", "57494c45-0000-4000-8000-000000000001"])
             .args(["-m", &self.memory.to_string(), "-nodefaults", "-no-user-config"])
             .args(["-rtc", "base=utc", "-display", &self.display])
-            .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}")])
+            .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={firmware}")])
             .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", at("variables.fd"))])
             // On a sparse file; what the guest discards stays as it is, as on a card.
             .args(["-blockdev", &format!("driver=file,node-name=file,filename={disk},discard=ignore")]);
@@ -283,6 +314,27 @@ impl Setup {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         Ok(command)
     }
+}
+
+/// A TPM in software; it ends with the machine.
+fn tpm(memory: &Path, socket: &Path) -> Result<Running> {
+    std::fs::create_dir_all(memory).with_context(|| format!("cannot make {}", memory.display()))?;
+    let child = Command::new("swtpm")
+        .args(["socket", "--tpm2", "--terminate", "--tpmstate", &format!("dir={}", memory.display())])
+        .args(["--ctrl", &format!("type=unixio,path={}", socket.display())])
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot start swtpm")?;
+    let mut running = Running(child);
+    let began = Instant::now();
+    while !socket.exists() {
+        if let Some(status) = running.0.try_wait().context("cannot wait for swtpm")? {
+            bail!("swtpm ended with {status}");
+        }
+        ensure!(began.elapsed() < TPM_MAX, "swtpm makes no {}", socket.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(running)
 }
 
 impl Machine {
@@ -402,6 +454,34 @@ impl Machine {
             }
             return Ok(Some(line));
         }
+    }
+
+    /// Plugs a USB stick in.
+    ///
+    /// # Errors
+    /// What QEMU says.
+    pub fn plug(&mut self, stick: &Path) -> Result<()> {
+        let stick = std::fs::canonicalize(stick).context("there is no such stick")?;
+        let block = json!({ "driver": "raw", "node-name": PLUGGED,
+                            "file": { "driver": "file", "filename": stick } });
+        self.monitor.call("blockdev-add", &block)?;
+        let device = json!({ "driver": "usb-storage", "id": PLUGGED, "drive": PLUGGED });
+        self.monitor.call("device_add", &device)?;
+        Ok(())
+    }
+
+    /// Pulls it out; its file is whole then.
+    ///
+    /// # Errors
+    /// What QEMU says.
+    pub fn pull(&mut self) -> Result<()> {
+        self.monitor.call("device_del", &json!({ "id": PLUGGED }))?;
+        let began = Instant::now();
+        while let Err(error) = self.monitor.call("blockdev-del", &json!({ "node-name": PLUGGED })) {
+            ensure!(began.elapsed() < PULLED_MAX, "the stick stays: {error:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// Takes a picture of the screen.

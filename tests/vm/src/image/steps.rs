@@ -12,8 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use vm::player::{Command as Ask, Ran, Shown};
 use vm::shop;
 
-use crate::bench::{ANSWER_MAX, BOOT_MAX, Bench, boot, let_in, partition, stick};
+use crate::bench::{ANSWER_MAX, BOOT_MAX, Bench, boot, let_in, on_stick, partition, stick};
 use crate::machine::{Machine, SCREEN, Screen, Up};
+use crate::tool;
 
 /// A program's time for something small.
 const SHORT: Duration = Duration::from_secs(60);
@@ -37,6 +38,10 @@ const SHELF_HEALTH: &str = "stile/health/cartd/load-cells-1";
 const BUSY: Duration = Duration::from_secs(90);
 /// A program that changes the boot choice has started by then, or none will.
 const CHOOSER_MAX: Duration = Duration::from_secs(120);
+/// What firmware and boot manager say of a kernel that is not signed.
+const REFUSALS: [&str; 3] = ["ccess denied", "ecurity violation", "ecurity Violation"];
+/// A user without rights.
+const NOBODY: &str = "65534";
 /// The disk with bundles.
 const BUNDLES: &str = "/dev/disk/by-id/virtio-bundles";
 /// Where it is mounted.
@@ -81,6 +86,18 @@ pub const STEPS: &[Step] = &[
         run: updater_killed,
     },
     Step { name: "reset", shows: "factory reset keeps the identity", short: false, run: reset },
+    Step {
+        name: "stick",
+        shows: "a technician's stick: refused, then support file and update, then a reset",
+        short: false,
+        run: technician,
+    },
+    Step {
+        name: "secured",
+        shows: "Secure Boot with the operator's key, state sealed to the TPM",
+        short: false,
+        run: secured,
+    },
 ];
 
 fn shopper(bench: &Bench) -> Result<String> {
@@ -437,6 +454,19 @@ fn refused(bench: &Bench) -> Result<String> {
         let_in(&mut machine, Duration::from_secs(30)).with_context(|| format!("after {what}"))?;
         machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
     }
+    // A service that somebody has broken into asks for what only root may have.
+    let good = format!("{STICK}/{}", files[0].1);
+    for asked in [&["status", "mark-bad", "booted"][..], &["install", &good]] {
+        let argv = [&["/usr/lib/stile/vm-guest", "as", NOBODY, "/usr/bin/rauc"], asked].concat();
+        let ran = machine.run(&argv, SHORT)?;
+        ensure!(
+            ran.status != Some(0) && ran.output.contains("AccessDenied"),
+            "{asked:?} of a user without rights: {:?} {}",
+            ran.status,
+            ran.output.trim()
+        );
+    }
+    said.push("commands of another user: denied".to_owned());
     let up = reboot(&mut machine)?;
     ensure!(up.slot == before.slot, "in slot {} after bundles that were refused", up.slot);
     let_in(&mut machine, Duration::from_secs(180))?;
@@ -498,8 +528,7 @@ fn bit(bench: &Bench) -> Result<String> {
     let (mut machine, before, disk) = with_bundle(bench, "bit", &bundle(bench, "next.raucb")?)?;
     proven(&mut machine)?;
     install(&mut machine)?;
-    machine.run(&["/usr/bin/systemctl", "--no-block", "poweroff"], SHORT)?;
-    machine.off(Duration::from_secs(300))?;
+    off(&mut machine)?;
     drop(machine);
     let other = if before.slot == "a" { "root-b" } else { "root-a" };
     let part = partition(&disk, other)?;
@@ -622,6 +651,200 @@ fn reset(bench: &Bench) -> Result<String> {
         bail!("the ledger of before is still there: {}", receipts.output);
     }
     Ok(format!("same identity, empty ledger, slot {}", up.slot))
+}
+
+/// A USB stick for a box without a network. What it brings is told in a file on it.
+fn technician(bench: &Bench) -> Result<String> {
+    const NOTE: &str = "stile-virtual-1.txt";
+    let disk = bench.disk("stick")?;
+    let folder = bench.out.join("stick");
+    let (mut machine, before) = boot(&bench.setup("stick", &disk))?;
+    let_in(&mut machine, Duration::from_secs(180))?;
+    proven(&mut machine)?;
+    let identity = identity(&mut machine)?;
+    // Whoever has a stick has no word of the operator's yet.
+    let nothing = folder.join("nothing");
+    std::fs::write(&nothing, "").context("cannot write a file")?;
+    let stranger = folder.join("stranger.raw");
+    stick(&stranger, &[("stile.support", &nothing)])?;
+    machine.plug(&stranger)?;
+    let refused = told_of_stick(&mut machine, "degraded", SHORT * 3)?;
+    machine.pull()?;
+    let note = on_stick(&stranger, NOTE)?.context("nothing is noted on the stick")?;
+    ensure!(note.contains("refused"), "the stick of a stranger says {note:?}");
+
+    // With the file that was flashed to this box: support file, and the bundle of the next version.
+    let word = bench.out.join("virtual-1.provision");
+    let ours = folder.join("ours.raw");
+    let next = bundle(bench, "next.raucb")?;
+    let files =
+        [("stile.provision", word.as_path()), ("stile.support", &nothing), ("stile-x86-64.raucb", &next)];
+    stick(&ours, &files)?;
+    let began = Instant::now();
+    machine.plug(&ours)?;
+    let installed = told_of_stick(&mut machine, "up", UPDATE_MAX)?;
+    let took = began.elapsed().as_secs_f64();
+    ensure!(installed.contains("is installed"), "the stick's update: {installed}");
+    let_in(&mut machine, Duration::from_secs(30)).context("after the stick's update")?;
+    pass(&mut machine)?;
+    // It stays in, and must not be served again by the next version.
+    let up = machine.up(BOOT_MAX).context("the restart of the stick's update")?;
+    ensure!(up.slot != before.slot && up.version != before.version, "slot {} of {}", up.slot, up.version);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    proven(&mut machine)?;
+    machine.pull()?;
+    let note = on_stick(&ours, NOTE)?.context("nothing is noted on the stick")?;
+    ensure!(note.lines().count() == 1, "a stick that was left in was served again: {note}");
+    let support = note.split_once("wrote ").and_then(|(_, rest)| rest.split([';', '\n']).next());
+    let support = support.context("no support file is named")?;
+    let told = on_stick(&ours, support)?.with_context(|| format!("there is no {support}"))?;
+    ensure!(told.len() > 1_000, "{support} has {} bytes", told.len());
+
+    // A reset, once.
+    let wish = folder.join("wish");
+    std::fs::write(&wish, "virtual-1\n").context("cannot write a file")?;
+    let reset = folder.join("reset.raw");
+    stick(&reset, &[("stile.provision", &word), ("stile.reset", &wish)])?;
+    machine.plug(&reset)?;
+    let last = machine.up(BOOT_MAX).context("the restart of the reset")?;
+    let_in(&mut machine, Duration::from_secs(180)).context("after the reset")?;
+    machine.pull()?;
+    ensure!(on_stick(&reset, "stile.reset")?.is_none(), "the wish for a reset is still on the stick");
+    let after = self::identity(&mut machine)?;
+    ensure!(identity == after, "the identity was {identity:?} and is {after:?}");
+    Ok(format!(
+        "{refused} | {installed}, {took:.0} s after the stick was plugged in | support file of {} bytes | reset: slot \
+         {} again, same identity",
+        told.len(),
+        last.slot
+    ))
+}
+
+/// The operator's key in the firmware, and the state for this TPM alone.
+///
+/// The kernel takes no module there that Debian has not signed, so this machine has no gate: what is shown is that the
+/// right kernel starts, that the state opens, and for whom neither happens.
+fn secured(bench: &Bench) -> Result<String> {
+    const MARK: &str = "/var/lib/stile/mark";
+    let disk = bench.disk("secured")?;
+    let folder = bench.out.join("secured");
+    for old in ["variables.fd", "console.log"] {
+        let _ = std::fs::remove_file(folder.join(old));
+    }
+    for old in ["tpm-own", "tpm-other"] {
+        let _ = std::fs::remove_dir_all(folder.join(old));
+    }
+    let esp = format!("{}@@{}", disk.display(), partition(&disk, "esp")?.start());
+    // A technician chooses it in the boot manager's menu.
+    let loader = folder.join("loader.conf").display().to_string();
+    host(&["mcopy", "-n", "-o", "-i", &esp, "::/loader/loader.conf", &loader])?;
+    let text = std::fs::read_to_string(&loader).context("loader.conf")?;
+    let chosen = text.replace("secure-boot-enroll manual", "secure-boot-enroll if-safe");
+    ensure!(chosen != text, "the boot manager's menu has no keys to enrol: {text}");
+    std::fs::write(&loader, chosen).context("loader.conf")?;
+    host(&["mcopy", "-o", "-i", &esp, &loader, "::/loader/loader.conf"])?;
+    let mut setup = bench.setup("secured", &disk);
+    setup.secure = Some(folder.join("tpm-own"));
+    let mut machine = setup.start()?;
+    // The boot manager gives the firmware the key, and starts again.
+    machine.up(BOOT_MAX)?;
+    let first = machine.began.elapsed();
+    let locked = read(&mut machine, "/sys/kernel/security/lockdown")?;
+    ensure!(
+        locked.contains("[integrity]"),
+        "the kernel was not started by Secure Boot: lockdown is {locked:?}"
+    );
+    let told = told_at_start(&mut machine)?;
+    ensure!(told["encrypted"] == true, "the state is not encrypted: {told}");
+    let why = machine.run(&["/usr/bin/caretaker", "why"], SHORT)?.output;
+    ensure!(why.contains("the state is encrypted") && !why.contains("Secure Boot is off"), "{why}");
+    machine.ask(Ask::Write { path: MARK.to_owned(), text: "a mark".to_owned() }, ANSWER_MAX)?;
+    reboot(&mut machine)?;
+    let told = told_at_start(&mut machine)?;
+    ensure!(told["encrypted"] == true, "after a restart the state is not the one of before: {told}");
+    ensure!(read(&mut machine, MARK)? == "a mark", "after a restart the state has lost a file");
+    off(&mut machine)?;
+    drop(machine);
+    let state = partition(&disk, "state")?;
+    let mut head = [0; 6];
+    let file = File::open(&disk).context("cannot open the disk")?;
+    file.read_exact_at(&mut head, state.start()).context("cannot read the disk")?;
+    ensure!(&head == b"LUKS\xba\xbe", "the state's partition begins with {head:?}");
+
+    // Somebody takes the disk to another machine of the same kind.
+    setup.secure = Some(folder.join("tpm-other"));
+    let mut machine = setup.start()?;
+    machine.up(BOOT_MAX)?;
+    let stolen = told_at_start(&mut machine)?;
+    let troubles = stolen["troubles"].to_string();
+    ensure!(
+        troubles.contains("neither this machine's TPM nor its key file opens it"),
+        "another TPM opens the state, or nothing is said of it: {stolen}"
+    );
+    ensure!(read(&mut machine, MARK).is_err(), "another TPM opens the state");
+    off(&mut machine)?;
+    drop(machine);
+
+    // Somebody puts a kernel there that the operator has not signed.
+    let kernel = folder.join("unsigned.efi").display().to_string();
+    host(&["mcopy", "-n", "-o", "-i", &esp, "::/EFI/stile/a.efi", &kernel])?;
+    host(&["sbattach", "--remove", &kernel])?;
+    host(&["mcopy", "-o", "-i", &esp, &kernel, "::/EFI/stile/a.efi"])?;
+    setup.secure = Some(folder.join("tpm-own"));
+    let mut machine = setup.start()?;
+    let started = machine.up(first * 2 + SHORT);
+    ensure!(started.is_err(), "a kernel that nobody signed was started");
+    let said = machine.console_end();
+    let why = said.lines().rev().find(|line| REFUSALS.iter().any(|word| line.contains(word)));
+    let why = why.with_context(|| format!("it did not start, and why is not said:\n{said}"))?;
+    Ok(format!(
+        "key enrolled and up after {:.0} s; lockdown {}; state encrypted, opened after a restart; another TPM: \
+         {troubles}; unsigned kernel: {}",
+        first.as_secs_f64(),
+        locked.trim(),
+        why.trim()
+    ))
+}
+
+/// Runs a program of this machine.
+fn host(argv: &[&str]) -> Result<()> {
+    let output =
+        tool(argv[0]).args(&argv[1..]).output().with_context(|| format!("cannot start {}", argv[0]))?;
+    ensure!(output.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+fn off(machine: &mut Machine) -> Result<()> {
+    machine.run(&["/usr/bin/systemctl", "--no-block", "poweroff"], SHORT)?;
+    machine.off(Duration::from_secs(300))
+}
+
+fn read(machine: &mut Machine, path: &str) -> Result<String> {
+    let text = machine.ask(Ask::Read { path: path.to_owned() }, ANSWER_MAX)?;
+    Ok(text.as_str().context("no text")?.to_owned())
+}
+
+/// What the caretaker found at the start.
+fn told_at_start(machine: &mut Machine) -> Result<serde_json::Value> {
+    serde_json::from_str(&read(machine, "/run/stile/boot.json")?).context("boot.json")
+}
+
+/// What the caretaker says of the stick, as soon as it says it in this state.
+fn told_of_stick(machine: &mut Machine, state: &str, limit: Duration) -> Result<String> {
+    let began = Instant::now();
+    loop {
+        let told =
+            machine.ask(Ask::Retained { topic: "stile/health/caretaker/stick".to_owned() }, ANSWER_MAX)?;
+        if told["state"] == state {
+            return Ok(told["detail"].as_str().unwrap_or_default().to_owned());
+        }
+        ensure!(
+            began.elapsed() < limit,
+            "after {} s the caretaker says of the stick: {told}",
+            limit.as_secs()
+        );
+        machine.listen(Duration::from_secs(2))?;
+    }
 }
 
 /// What makes the box this box, as far as it shows.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use vm::initramfs::Initramfs;
-use vm::monitor::{Monitor, Qemu};
+use vm::monitor::{Monitor, Running};
 
 /// A turnstile's registers on an emulated Raspberry Pi 3.
 #[derive(Parser)]
@@ -130,7 +130,7 @@ fn pack(arguments: &Arguments, to: &Path) -> Result<()> {
 }
 
 struct Machine {
-    qemu: Qemu,
+    qemu: Running,
     lines: mpsc::Receiver<String>,
     monitor: Monitor,
 }
@@ -168,7 +168,7 @@ impl Machine {
                 }
             }
         });
-        let mut qemu = Qemu(qemu);
+        let mut qemu = Running(qemu);
         Ok(Self { monitor: Monitor::connect(&mut qemu, socket)?, qemu, lines })
     }
 

@@ -89,9 +89,10 @@ fn collect(mut pipe: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) -> std
 pub fn read(path: &str) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot open {path}"))?;
     let length = file.metadata().with_context(|| format!("cannot look at {path}"))?.len();
-    // Files of /proc and /sys say 0.
-    file.seek(SeekFrom::Start(length.saturating_sub(FILE_MAX)))
-        .with_context(|| format!("cannot seek in {path}"))?;
+    // Files of /proc and /sys say 0, and some cannot seek.
+    if length > FILE_MAX {
+        file.seek(SeekFrom::Start(length - FILE_MAX)).with_context(|| format!("cannot seek in {path}"))?;
+    }
     let mut bytes = Vec::new();
     file.take(FILE_MAX).read_to_end(&mut bytes).with_context(|| format!("cannot read {path}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
