@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use engine::message::{Provisioning, ProvisioningState};
 use engine::store::StoreMap;
 use osimage::key::PublicKey;
-use osimage::provision::{Accepted, Broker, LENGTH_MAX, Network, Provision, Refusal};
+use osimage::provision::{Accepted, Broker, LENGTH_MAX, Network, Provision, Refusal, Role};
 use runtime::manifest::Manifest;
 
 use crate::files;
@@ -302,20 +302,64 @@ fn network(network: &Network) -> String {
     text
 }
 
-/// mosquitto.conf(5), "Configuring Bridges": everything of ours goes up below the store and the box; lists of
-/// admission come down.
+/// What a box shares with the others of its store, through the operator's broker: below `stile/`, which way, at most or
+/// at least once (0, 1). What is not needed does not leave the box that knows it.
+const fn shared(role: Role) -> &'static [(&'static str, &'static str, u8)] {
+    match role {
+        Role::EntryGate | Role::ExitGate => &[
+            ("gate/passage", "both", 1),
+            ("gate/seen/#", "both", 1),
+            ("gate/view/#", "out", 1),
+            ("gate/report", "out", 1),
+            ("gate/order", "in", 1),
+            ("cart/session-closed", "in", 1),
+            ("floor/view", "in", 0),
+            ("staff/call", "out", 1),
+            ("staff/answer", "in", 1),
+            ("ack/#", "both", 1),
+        ],
+        Role::Kiosk => &[("staff/call", "out", 1), ("staff/answer", "in", 1)],
+        Role::StoreBox => &[
+            ("gate/passage", "in", 1),
+            ("gate/view/#", "in", 1),
+            ("gate/report", "in", 1),
+            ("gate/order", "out", 1),
+            ("cart/#", "out", 1),
+            ("store/view", "out", 1),
+            ("floor/view", "out", 0),
+            ("staff/call", "in", 1),
+            ("staff/answer", "out", 1),
+            ("ack/#", "both", 1),
+        ],
+        Role::AllInOne => &[
+            ("gate/#", "out", 1),
+            ("cart/#", "out", 1),
+            ("store/view", "out", 1),
+            ("staff/call", "out", 1),
+            ("ack/#", "in", 1),
+        ],
+    }
+}
+
+/// mosquitto.conf(5), "Configuring Bridges". The store's own topics lie below the store's name; what each box says of
+/// itself, below the box's.
 fn bridge(provision: &Provision, broker: &Broker) -> String {
     let Broker { host, port, user, password, ca } = broker;
     let name = &provision.target.name;
     // The store's name is free text; a topic level has none of these.
     let store: String =
         provision.store.chars().map(|it| if "/+# ".contains(it) { '-' } else { it }).collect();
+    // With version 5 the bridge asks for nothing of its own back ("no local"), so what goes both ways ends.
     let mut text = format!(
-        "connection operator\naddress {host}:{port}\nremote_clientid {name}\nbridge_protocol_version mqttv50\n\
+        "connection operator\naddress {host}:{port}\nremote_clientid {store}.{name}\nbridge_protocol_version mqttv50\n\
          cleansession false\ntry_private false\nnotifications false\nrestart_timeout 5 60\n\
-         topic # out 1 stile/ {store}/{name}/stile/\n\
-         topic admission/# in 1 stile/ {store}/stile/\ntopic ack/# in 1 stile/ {store}/{name}/stile/\n"
+         topic admission/# in 1 stile/ {store}/stile/\n\
+         topic health/# out 1 stile/ {store}/{name}/stile/\n\
+         topic box/# out 1 stile/ {store}/{name}/stile/\n"
     );
+    for (topic, direction, quality) in shared(provision.role) {
+        text += &format!("topic {topic} {direction} {quality} stile/ {store}/stile/\n");
+    }
     if let Some(user) = user {
         text += &format!("remote_username {user}\n");
     }

@@ -158,11 +158,21 @@ fn prepare(manifest: &Manifest) -> Result<(Vec<Lane<devices::AnyTurnstile>>, Set
     let state = manifest.state_of(SERVICE);
     let admission = manifest.admission.clone().unwrap_or_else(|| state.join(provision::FILE));
     let settings = Settings {
+        sender: sender(manifest),
         journal: Some(state.join("gated.journal")),
         hours: manifest.hours.as_ref().map(Hours::new).transpose()?,
         ..Settings::new(state.join("gated.db"), provision::load(&admission)?)
     };
     Ok((lanes, settings))
+}
+
+/// One name a box: the gates of a store hear each other.
+fn sender(manifest: &Manifest) -> String {
+    match manifest.role.as_str() {
+        "all-in-one" => SERVICE.to_owned(),
+        // What is a level of a topic, and the part before the dot of a message's id.
+        _ => format!("{SERVICE}-{}", manifest.name.replace(['/', '+', '#', '.', ' '], "-")),
+    }
 }
 
 /// A gate without lanes has nobody else who says why: screens and the staff page read it on the bus.

@@ -181,6 +181,15 @@ impl Run {
     }
 }
 
+/// Who must have signed an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// The holder of this public key, a file.
+    Key(String),
+    /// Nobody: it is not looked at.
+    Anybody,
+}
+
 /// What is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -188,8 +197,8 @@ pub struct Choice {
     pub folder: PathBuf,
     /// The image.
     pub image: Option<String>,
-    /// The public key; none: no signature is asked for.
-    pub key: Option<String>,
+    /// Whose signature it must have.
+    pub key: Option<Signer>,
     /// Devices, each with its provisioning file.
     pub targets: BTreeMap<String, Option<String>>,
 }
@@ -199,6 +208,9 @@ impl Choice {
     pub fn lacks(&self) -> Option<String> {
         if self.image.is_none() {
             return Some("No image in this folder: *.img, *.img.zst, *.img.xz, *.img.gz".to_owned());
+        }
+        if self.key.is_none() {
+            return Some("Choose whose key must have signed the image.".to_owned());
         }
         if self.targets.is_empty() {
             return Some("Choose the disks to write.".to_owned());
@@ -220,8 +232,8 @@ impl Choice {
     /// The arguments of `osimage`.
     pub fn arguments(&self) -> Vec<String> {
         let path = |name: &String| self.folder.join(name).display().to_string();
-        let mut arguments = vec!["flash".to_owned(), "--json".to_owned()];
-        if let Some(key) = &self.key {
+        let mut arguments = ["flash", "--json", "--until-input-ends"].map(str::to_owned).to_vec();
+        if let Some(Signer::Key(key)) = &self.key {
             arguments.extend(["--key".to_owned(), path(key)]);
         }
         arguments.push("--to".to_owned());
@@ -246,7 +258,7 @@ mod tests {
         Choice {
             folder: PathBuf::from("/f"),
             image: Some("box.img.zst".to_owned()),
-            key: Some("release.pub".to_owned()),
+            key: Some(Signer::Key("release.pub".to_owned())),
             targets: targets.iter().map(own).collect(),
         }
     }
@@ -258,7 +270,7 @@ mod tests {
         assert_eq!(choice.lacks(), None);
         assert_eq!(
             choice.arguments().join(" "),
-            "flash --json --key /f/release.pub --to /dev/sdb /dev/sdc \
+            "flash --json --until-input-ends --key /f/release.pub --to /dev/sdb /dev/sdc \
              --provision /f/gate-1.provision /f/gate-2.provision -- /f/box.img.zst"
         );
         assert_eq!(choice.warning(), "Everything on /dev/sdb and /dev/sdc is lost.");
@@ -270,6 +282,9 @@ mod tests {
             assert!(chosen(targets).lacks().unwrap().contains(says));
         }
         assert!(Choice { image: None, ..chosen(&[]) }.lacks().unwrap().starts_with("No image"));
+        assert!(Choice { key: None, ..chosen(&[]) }.lacks().unwrap().contains("whose key"));
+        let unchecked = Choice { key: Some(Signer::Anybody), ..choice };
+        assert!(!unchecked.arguments().contains(&"--key".to_owned()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use slint::{ComponentHandle, Model, ModelRc, SharedString, Timer, TimerMode, VecModel};
 
-use crate::model::{Choice, Disk, Files, Run, State};
+use crate::model::{Choice, Disk, Files, Run, Signer, State};
 use crate::tool::{Running, Told, Tool};
 
 mod ui {
@@ -21,6 +21,8 @@ use ui::{FlashWindow, Mood};
 /// Disks come and go.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The first of the list of keys, in place of one.
+const UNCHOSEN: &str = "choose a key";
+/// The last of the list of keys.
 const ANYBODY: &str = "nobody: do not check";
 /// The first of the list of provisioning files, in place of one.
 const NO_FILE: &str = "no provisioning file";
@@ -104,8 +106,12 @@ impl App {
             window.set_folder(self.choice.folder.display().to_string().into());
             window.set_images(strings(&self.files.images));
             window.set_image(0);
-            window.set_keys(strings(self.files.keys.iter().map(String::as_str).chain([ANYBODY])));
-            window.set_key(0);
+            window.set_keys(strings(
+                [UNCHOSEN].into_iter().chain(self.files.keys.iter().map(String::as_str)).chain([ANYBODY]),
+            ));
+            // Beside images lie other keys, too; only this one is known to be the right one.
+            let release = self.files.keys.iter().position(|name| name == "release.pub");
+            window.set_key(release.and_then(|number| i32::try_from(number + 1).ok()).unwrap_or(0));
             window.set_provisions(strings(
                 [NO_FILE].into_iter().chain(self.files.provisions.iter().map(String::as_str)),
             ));
@@ -117,7 +123,13 @@ impl App {
     fn changed(&mut self) {
         if let Some(window) = self.window.upgrade() {
             self.choice.image = at(&self.files.images, window.get_image());
-            self.choice.key = at(&self.files.keys, window.get_key());
+            self.choice.key = match usize::try_from(window.get_key()) {
+                Ok(number @ 1..) => {
+                    let file = self.files.keys.get(number - 1);
+                    Some(file.map_or(Signer::Anybody, |file| Signer::Key(file.clone())))
+                }
+                _ => None,
+            };
         }
         self.forget_the_last_run();
         self.show();
@@ -177,9 +189,7 @@ impl App {
 
     fn act(&mut self) {
         if let Some(running) = &self.running {
-            if let Err(error) = running.stop() {
-                self.trouble = Some(format!("{error:#}"));
-            }
+            running.stop();
         } else if self.choice.lacks().is_none() {
             if self.asked {
                 self.write();

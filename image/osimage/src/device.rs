@@ -24,6 +24,12 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// The user may not write to it.
+    #[error("{path} may be written by root only: run it with sudo, or as root")]
+    Forbidden {
+        /// The target.
+        path: String,
+    },
     /// It is neither a file nor a block device.
     #[error("{path} is neither a file nor a block device")]
     Kind {
@@ -175,6 +181,7 @@ impl Device {
                 OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path);
             opened.map_err(|source| match source.kind() {
                 io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path: name.clone() },
+                io::ErrorKind::PermissionDenied => OpenError::Forbidden { path: name.clone() },
                 io::ErrorKind::ResourceBusy => {
                     OpenError::InUse { path: name.clone(), by: "the kernel says that it is busy".to_owned() }
                 }

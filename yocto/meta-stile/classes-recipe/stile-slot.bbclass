@@ -59,7 +59,7 @@ stile_slot_pc() {
     mmd -i esp.img ::EFI ::EFI/BOOT ::EFI/stile ::loader ::loader/entries
     mcopy -i esp.img ${DEPLOY_DIR_IMAGE}/systemd-boot${EFI_ARCH}.efi ::EFI/BOOT/BOOTX64.EFI
     mcopy -i esp.img kernel.efi ::EFI/stile/a.efi
-    printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\n' > loader.conf
+    printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\nsecure-boot-enroll manual\n' > loader.conf
     # The one slot of a new box is tried for ever: there is nothing to go back to.
     printf 'title Stile a, generation 1\nefi /EFI/stile/a.efi\n' > a.conf
     mcopy -i esp.img loader.conf ::loader/loader.conf

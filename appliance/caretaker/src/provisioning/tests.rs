@@ -216,7 +216,12 @@ fn what_others_are_told() {
     assert!(text("10-stile.network").contains("Address=10.0.0.5/24\nGateway=10.0.0.1\nDNS=10.0.0.2\n"));
     assert!(text("timesyncd.conf.d/10-stile.conf").contains("NTP=10.0.0.3 ntp.example"));
     let bridge = text("bridge.conf");
-    for line in ["address broker.example:8883", "Seoul-1-2/entry-1/stile/", "bridge_cafile"] {
+    for line in [
+        "address broker.example:8883",
+        "topic gate/passage both 1 stile/ Seoul-1-2/stile/",
+        "topic health/# out 1 stile/ Seoul-1-2/entry-1/stile/",
+        "bridge_cafile",
+    ] {
         assert!(bridge.contains(line), "{line} in {bridge}");
     }
     assert_eq!(text("admission.toml"), "store_group = 7\n");

@@ -13,6 +13,7 @@ use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use osimage::device::{Device, Identity};
 use osimage::flash::{self, Event, FailureKind, Flashed, Job, Phase, Progress, Target};
+use osimage::key::PublicKey;
 use osimage::provision::{self, Accepted};
 use osimage::source::Source;
 use osimage::unit::{self, Outcome, Unit};
@@ -37,6 +38,9 @@ pub struct Flash {
     /// Provisioning files, one a target and in the same order.
     #[arg(long, num_args = 1..)]
     provision: Vec<PathBuf>,
+    /// Public keys, one of which must have signed the provisioning files.
+    #[arg(long, requires = "provision")]
+    provision_key: Option<PathBuf>,
     /// Where a line of JSON a target is appended; osimage/units.jsonl in the user's state folder when left out.
     #[arg(long)]
     record: Option<PathBuf>,
@@ -49,6 +53,9 @@ pub struct Flash {
     /// Print progress and results as lines of JSON.
     #[arg(long)]
     json: bool,
+    /// Stop as soon as standard input ends: for a program that may not send a signal to this one.
+    #[arg(long, hide = true)]
+    until_input_ends: bool,
 }
 
 /// One line of `flash --json`.
@@ -93,6 +100,13 @@ impl Flash {
             }
         };
         self.check_targets()?;
+        if self.until_input_ends {
+            std::thread::spawn(|| {
+                let _ = io::copy(&mut io::stdin(), &mut io::sink());
+                // As after a signal: what is not done does not start, and is gone on with the next time.
+                std::process::exit(EXIT_TARGET.into());
+            });
+        }
         self.write(&checked)
     }
 
@@ -103,13 +117,19 @@ impl Flash {
         if !self.provision.is_empty() && self.provision.len() != self.to.len() {
             bail!("{} provisioning files for {} targets", self.provision.len(), self.to.len());
         }
+        let keys = self.provision_key.as_deref().map(PublicKey::read_all).transpose()?;
         let read = |path: &PathBuf| {
             let name = || format!("read {}", path.display());
             let length = fs::metadata(path).with_context(name)?.len();
             if length > provision::LENGTH_MAX as u64 {
                 bail!("{} has {length} bytes, too many for a provisioning file", path.display());
             }
-            Accepted::read_unchecked(&fs::read(path).with_context(name)?).with_context(name)
+            let bytes = fs::read(path).with_context(name)?;
+            let accepted = match &keys {
+                Some(keys) => Accepted::read(&bytes, keys),
+                None => Accepted::read_unchecked(&bytes),
+            };
+            accepted.with_context(name)
         };
         let provision = self.provision.iter().map(read).collect::<Result<_>>()?;
         Ok(Checked { image, signer: signer.map(|key| key.to_string()), provision })

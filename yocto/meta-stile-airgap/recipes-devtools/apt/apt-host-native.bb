@@ -18,7 +18,7 @@ INHIBIT_DEFAULT_DEPS = "1"
 do_install() {
     install -Dm 0644 ${S}/apt.conf.sample ${D}${sysconfdir}/apt/apt.conf.sample
     install -Dm 0755 ${S}/dpkg ${D}${bindir}/dpkg
-    for tool in apt-get apt-cache apt-ftparchive dpkg-deb dpkg-query; do
+    for tool in apt-get apt-cache apt-ftparchive dpkg-deb dpkg-query dpkg-split dpkg-trigger dpkg-realpath; do
         ln -s /usr/bin/$tool ${D}${bindir}/$tool
     done
 }

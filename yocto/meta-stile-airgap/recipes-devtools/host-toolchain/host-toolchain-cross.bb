@@ -15,6 +15,7 @@ TOOLCHAIN = "host"
 # The one processor that the build machine's own compiler writes for.
 COMPATIBLE_HOST = "x86_64.*-linux"
 
+SRC_URI = "file://driver"
 S = "${UNPACKDIR}"
 
 do_configure[noexec] = "1"
@@ -22,7 +23,10 @@ do_compile[noexec] = "1"
 
 do_install() {
     install -d ${D}${bindir}
-    for tool in gcc g++ cpp gcc-ar gcc-nm gcc-ranlib addr2line ar as elfedit gprof ld ld.bfd nm \
+    for tool in gcc g++; do
+        install -m 0755 ${S}/driver ${D}${bindir}/${TARGET_PREFIX}$tool
+    done
+    for tool in cpp gcc-ar gcc-nm gcc-ranlib addr2line ar as elfedit gprof ld ld.bfd nm \
         objcopy objdump ranlib readelf size strings strip; do
         ln -s /usr/bin/${TARGET_ARCH}-linux-gnu-$tool ${D}${bindir}/${TARGET_PREFIX}$tool
     done

@@ -27,5 +27,7 @@ PACKAGES = "libgcc libstdc++"
 FILES:libgcc = "${base_libdir}/libgcc_s.so.1 /lib64"
 FILES:libstdc++ = "${libdir}/libstdc++.so.6*"
 RDEPENDS:libstdc++ = "libgcc"
+# Debian has stripped them; asked of the recipe before it is asked of its packages.
+INSANE_SKIP:${PN} = "already-stripped"
 INSANE_SKIP:libgcc = "already-stripped ldflags usrmerge"
 INSANE_SKIP:libstdc++ = "already-stripped ldflags"
