@@ -58,6 +58,10 @@ impl Bench {
         }
         let disk = self.out.join(name).join("disk.raw");
         std::fs::create_dir_all(self.out.join(name)).context("cannot make the step's folder")?;
+        // A new machine: its firmware knows nothing yet, and its console has said nothing.
+        for old in ["variables.fd", "console.log"] {
+            let _ = std::fs::remove_file(self.out.join(name).join(old));
+        }
         copy(&fresh, &disk)?;
         Ok(disk)
     }

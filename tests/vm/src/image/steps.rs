@@ -728,9 +728,6 @@ fn secured(bench: &Bench) -> Result<String> {
     const MARK: &str = "/var/lib/stile/mark";
     let disk = bench.disk("secured")?;
     let folder = bench.out.join("secured");
-    for old in ["variables.fd", "console.log"] {
-        let _ = std::fs::remove_file(folder.join(old));
-    }
     for old in ["tpm-own", "tpm-other"] {
         let _ = std::fs::remove_dir_all(folder.join(old));
     }
@@ -755,7 +752,14 @@ fn secured(bench: &Bench) -> Result<String> {
         "the kernel was not started by Secure Boot: lockdown is {locked:?}"
     );
     let told = told_at_start(&mut machine)?;
-    ensure!(told["encrypted"] == true, "the state is not encrypted: {told}");
+    if told["encrypted"] != true {
+        let journal =
+            ["/usr/bin/journalctl", "--no-pager", "-b", "--namespace=*", "-t", "caretaker", "-t", "kernel"];
+        let said = machine.run(&journal, SHORT)?.output;
+        let of_it =
+            said.lines().filter(|line| ["tpm", "TPM", "encrypt"].iter().any(|word| line.contains(word)));
+        bail!("the state is not encrypted: {}", of_it.collect::<Vec<_>>().join(" / "));
+    }
     let why = machine.run(&["/usr/bin/caretaker", "why"], SHORT)?.output;
     ensure!(why.contains("the state is encrypted") && !why.contains("Secure Boot is off"), "{why}");
     machine.ask(Ask::Write { path: MARK.to_owned(), text: "a mark".to_owned() }, ANSWER_MAX)?;
@@ -826,30 +830,43 @@ fn read(machine: &mut Machine, path: &str) -> Result<String> {
 
 /// What the caretaker found at the start.
 fn told_at_start(machine: &mut Machine) -> Result<serde_json::Value> {
-    serde_json::from_str(&read(machine, "/run/stile/boot.json")?).context("boot.json")
+    // The player may be earlier than the caretaker.
+    let text = until(machine, SHORT * 2, |machine| read(machine, "/run/stile/boot.json"))?;
+    serde_json::from_str(&text).context("boot.json")
 }
 
 /// What the caretaker says of the stick, as soon as it says it in this state.
 fn told_of_stick(machine: &mut Machine, state: &str, limit: Duration) -> Result<String> {
-    let began = Instant::now();
-    loop {
+    until(machine, limit, |machine| {
         let told =
             machine.ask(Ask::Retained { topic: "stile/health/caretaker/stick".to_owned() }, ANSWER_MAX)?;
-        if told["state"] == state {
-            return Ok(told["detail"].as_str().unwrap_or_default().to_owned());
+        ensure!(told["state"] == state, "the caretaker says of the stick: {told}");
+        Ok(told["detail"].as_str().unwrap_or_default().to_owned())
+    })
+}
+
+/// Asks again and again until there is an answer; the last reason why there is none.
+fn until<T>(
+    machine: &mut Machine,
+    limit: Duration,
+    mut ask: impl FnMut(&mut Machine) -> Result<T>,
+) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        match ask(machine) {
+            Ok(answer) => return Ok(answer),
+            Err(error) if began.elapsed() > limit => return Err(error),
+            Err(_) => machine.listen(Duration::from_secs(2))?,
         }
-        ensure!(
-            began.elapsed() < limit,
-            "after {} s the caretaker says of the stick: {told}",
-            limit.as_secs()
-        );
-        machine.listen(Duration::from_secs(2))?;
     }
 }
 
 /// What makes the box this box, as far as it shows.
 fn identity(machine: &mut Machine) -> Result<String> {
-    let value = machine.ask(Ask::Retained { topic: "stile/box/view".to_owned() }, ANSWER_MAX)?;
-    ensure!(!value.is_null(), "the caretaker says nothing of the box");
+    let value = until(machine, SHORT * 2, |machine| {
+        let value = machine.ask(Ask::Retained { topic: topic::BOX_VIEW.to_owned() }, ANSWER_MAX)?;
+        ensure!(!value.is_null(), "the caretaker says nothing of the box");
+        Ok(value)
+    })?;
     Ok(format!("{} {}", value["name"], value["serial"]))
 }
