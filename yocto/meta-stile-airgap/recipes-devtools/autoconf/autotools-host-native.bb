@@ -8,8 +8,6 @@ LIC_FILES_CHKSUM = "file://${COREBASE}/meta/files/common-licenses/GPL-3.0-only;m
 inherit native
 
 PROVIDES += "autoconf-native automake-native"
-# Packages that call no autoreconf get their config.guess and config.sub by gnu-configize.
-RDEPENDS:${PN} = "gnu-config-native"
 
 SRC_URI = "file://aclocal file://autoreconf"
 S = "${UNPACKDIR}"
@@ -20,3 +18,6 @@ do_install() {
     install -d ${D}${bindir}
     install -m 0755 ${S}/aclocal ${S}/autoreconf ${D}${bindir}/
 }
+
+# Packages that call no autoreconf get their config.guess and config.sub by gnu-configize.
+RDEPENDS:${PN} = "gnu-config-native"
