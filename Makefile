@@ -38,6 +38,7 @@ day: deps ## one simulated day as fast as it can (ARGS="--seed 7 --shoppers 50")
 test: deps ## everything that CI checks
 	cargo fmt --all --check
 	cargo test --workspace --locked
+	tests/vm/image/short.sh
 
 lint: deps ## clippy, warnings as errors
 	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -61,6 +61,7 @@ pub struct Step {
 
 /// All of them, in order.
 pub const STEPS: &[Step] = &[
+    Step { name: "boot", shows: "from power to the first shopper let in", short: true, run: first_shopper },
     Step { name: "shopper", shows: "from power to a served shopper", short: true, run: shopper },
     Step {
         name: "killed",
@@ -99,6 +100,20 @@ pub const STEPS: &[Step] = &[
         run: secured,
     },
 ];
+
+fn first_shopper(bench: &Bench) -> Result<String> {
+    let disk = bench.disk("boot")?;
+    let (mut machine, up) = boot(&bench.setup("boot", &disk))?;
+    let shown = let_in(&mut machine, BOOT_MAX)?;
+    pulse_is_short(&shown)?;
+    Ok(format!(
+        "version {} slot {}: first shopper let in {:.0} s after power, unlock line active for {:.0} ms",
+        up.version,
+        up.slot,
+        machine.began.elapsed().as_secs_f64(),
+        shown.pulse_ms.unwrap_or_default()
+    ))
+}
 
 fn shopper(bench: &Bench) -> Result<String> {
     let disk = bench.disk("shopper")?;
