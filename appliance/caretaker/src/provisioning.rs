@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use engine::message::{Provisioning, ProvisioningState};
 use engine::store::StoreMap;
 use osimage::key::PublicKey;
@@ -19,6 +19,7 @@ const KEPT: &str = "provision";
 /// Groups that read what is told (appliance/systemd's sysusers.d).
 const STILE: u32 = 900;
 const GATED: u32 = 901;
+const CONSOLE: u32 = 905;
 const MOSQUITTO: u32 = 906;
 
 /// A file that was found, or why it cannot be read.
@@ -213,8 +214,19 @@ pub struct Told {
     pub path: String,
     /// Content.
     pub text: String,
-    /// The group that may read it.
-    pub group: u32,
+    /// Who may read it.
+    pub readers: Readers,
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Whoever wants.
+    All,
+    /// A group.
+    Group(u32),
+    /// One user, who owns it.
+    User(u32),
 }
 
 /// What others are told of a box: role manifest, store map, whom the gate admits, network, time, bridge, host name.
@@ -229,8 +241,9 @@ pub fn told(provision: &Provision, base: &str) -> Result<Vec<Told>> {
     let text = toml::to_string(&manifest).context("the manifest cannot be written")?;
     let checked: Manifest = toml::from_str(&text)
         .with_context(|| format!("the manifest of a box of role {} is not valid", provision.role))?;
-    let run = |file: &str, text: String, group| Told { path: format!("/run/stile/{file}"), text, group };
-    let mut told = vec![run("manifest.toml", text, STILE)];
+    let run = |file: &str, text: String, readers| Told { path: format!("/run/stile/{file}"), text, readers };
+    let group = |file: &str, text: String, group| run(file, text, Readers::Group(group));
+    let mut told = vec![group("manifest.toml", text, STILE)];
     if let Some(map) = &provision.store_map {
         let store: StoreMap = serde_json::from_str(map).context("store_map")?;
         store.validate().context("store_map")?;
@@ -238,31 +251,45 @@ pub fn told(provision: &Provision, base: &str) -> Result<Vec<Told>> {
             let known = store.lanes.iter().any(|known| known.id.0 == lane.id);
             ensure!(known, "manifest: lane {} is not in the store map", lane.id);
         }
-        told.push(run("store.json", map.clone(), STILE));
+        told.push(group("store.json", map.clone(), STILE));
     }
     if let Some(admission) = &provision.admission {
         let text = toml::to_string(admission).context("[admission] cannot be written")?;
-        told.push(run("admission.toml", text, GATED));
+        told.push(group("admission.toml", text, GATED));
     }
     for service in &checked.services {
         let name = toml::Value::try_from(service).context("a service without a name")?;
         let name = name.as_str().context("a service without a name")?.to_owned();
-        told.push(run(&format!("services/{name}"), String::new(), STILE));
+        told.push(group(&format!("services/{name}"), String::new(), STILE));
     }
     if let Some(broker) = &provision.broker {
-        told.push(run("mosquitto.d/bridge.conf", bridge(provision, broker), MOSQUITTO));
+        told.push(group("mosquitto.d/bridge.conf", bridge(provision, broker), MOSQUITTO));
         if let Some(ca) = &broker.ca {
-            told.push(run("mosquitto.d/ca.pem", ca.clone(), MOSQUITTO));
+            told.push(group("mosquitto.d/ca.pem", ca.clone(), MOSQUITTO));
         }
     }
     told.push(Told {
         path: "/run/systemd/network/10-stile.network".to_owned(),
         text: network(&provision.network),
-        group: 0,
+        readers: Readers::All,
     });
     if !provision.time.servers.is_empty() {
         let text = format!("[Time]\nNTP={}\n", provision.time.servers.join(" "));
-        told.push(Told { path: "/run/systemd/timesyncd.conf.d/10-stile.conf".to_owned(), text, group: 0 });
+        told.push(Told {
+            path: "/run/systemd/timesyncd.conf.d/10-stile.conf".to_owned(),
+            text,
+            readers: Readers::All,
+        });
+    }
+    for (service, files) in &provision.secrets {
+        let owner = match service.as_str() {
+            "gated" => GATED,
+            "console" => CONSOLE,
+            other => bail!("secrets of {other}: nobody here reads them"),
+        };
+        for (name, text) in files {
+            told.push(run(&format!("secrets/{service}/{name}"), text.clone(), Readers::User(owner)));
+        }
     }
     Ok(told)
 }
@@ -379,11 +406,16 @@ fn bridge(provision: &Provision, broker: &Broker) -> String {
 pub fn tell(place: &Place, told: &[Told]) -> Result<()> {
     let (manifest, others): (Vec<_>, Vec<_>) =
         told.iter().partition(|file| file.path.ends_with("/manifest.toml"));
-    for Told { path, text, group } in others.into_iter().chain(manifest) {
+    for Told { path, text, readers } in others.into_iter().chain(manifest) {
         let path = place.at(path);
-        files::replace(&path, text.as_bytes(), if *group == 0 { 0o644 } else { 0o640 })?;
+        let (mode, owner, group) = match *readers {
+            Readers::All => (0o644, None, None),
+            Readers::Group(group) => (0o640, None, Some(group)),
+            Readers::User(user) => (0o400, Some(user), Some(user)),
+        };
+        files::replace(&path, text.as_bytes(), mode)?;
         if place.is_here() {
-            files::to("change the group of", &path, std::os::unix::fs::chown(&path, None, Some(*group)))?;
+            files::to("change the owner of", &path, std::os::unix::fs::chown(&path, owner, group))?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! at the start of the partition `provision`, followed by zeros, or in a file `stile.provision` on a USB
 //! stick.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -62,6 +63,10 @@ pub struct Provision {
     /// What differs from the role's manifest: tables are merged key by key, all else replaces.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub manifest: toml::Table,
+    /// Files that one service alone may read, by service ("gated", "console") and name: on the box
+    /// `/run/stile/secrets/SERVICE/NAME`, which the manifest names (`key_file`, `phone_issuer`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// Without what is secret.
@@ -74,6 +79,9 @@ impl fmt::Debug for Provision {
         )
     }
 }
+
+/// Longest secret, bytes.
+const SECRET_MAX: usize = 4096;
 
 /// What a box does in its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,6 +354,14 @@ impl Provision {
         )?;
         let named = |zone: &String| word_of(zone, 64) && !zone.contains("..") && !zone.starts_with('/');
         good(zone.as_ref().is_none_or(named), "updates.zone", "the name of a time zone, as Asia/Seoul")?;
+        for (service, files) in &self.secrets {
+            good(["gated", "console"].contains(&service.as_str()), "secrets", "for gated or console")?;
+            good(
+                files.iter().all(|(name, text)| is_host_label(name) && text.len() <= SECRET_MAX),
+                "secrets",
+                "files of at most 4096 bytes, named by lower-case letters, digits and hyphens",
+            )?;
+        }
         if let Some(broker) = &self.broker {
             good(is_host(&broker.host), "broker.host", "a name or an address")?;
             good(broker.port != 0, "broker.port", "1 to 65535")?;
@@ -515,6 +531,7 @@ host = "broker.example"
 port = 8883
 user = "gate-1"
 password = "hush"
+ca = "-----BEGIN CERTIFICATE-----"
 [updates]
 url = "https://updates.example/stile"
 window = "22:30-05:00"

@@ -31,6 +31,8 @@ ca = "-----BEGIN CERTIFICATE-----\n"
 store_group = 7
 [manifest.screen]
 language = "en"
+[secrets.gated]
+osdp-entry = "00112233445566778899aabbccddeeff"
 "#;
 
 fn provision(edit: impl Fn(&str) -> String) -> Provision {
@@ -226,6 +228,17 @@ fn what_others_are_told() {
     }
     assert_eq!(text("admission.toml"), "store_group = 7\n");
     assert!(told.iter().any(|file| file.path == "/run/stile/services/gated"));
+    let secrets: Vec<_> = told.iter().filter(|file| file.readers == Readers::User(GATED)).collect();
+    assert_eq!(secrets.len(), 1);
+    assert_eq!(secrets[0].path, "/run/stile/secrets/gated/osdp-entry");
+    assert!(!text("manifest.toml").contains("00112233"));
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::below(folder.path());
+    tell(&place, &told).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &place.at(&secrets[0].path).metadata().unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o400);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a step works on: the built image, disks made of it, and a machine with one in.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -222,6 +223,7 @@ fn provision() -> Result<Provision> {
         updates: osimage::provision::Updates::default(),
         admission: Some(toml::from_str(&shop::admission()).context("the admission")?),
         manifest,
+        secrets: BTreeMap::new(),
     })
 }
 
