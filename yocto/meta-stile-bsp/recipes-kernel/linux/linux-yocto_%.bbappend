@@ -1,5 +1,5 @@
 # What a box asks of its kernel; linux-yocto has the rest.
-FILESEXTRAPATHS:prepend := "${STILE_KERNEL_FRAGMENTS}:"
+FILESEXTRAPATHS:prepend:stile := "${STILE_KERNEL_FRAGMENTS}:"
 
 STILE_FRAGMENTS = ""
 STILE_FRAGMENTS:qemux86-64 = "file://stile.cfg file://x86-64.cfg file://qemu.cfg"

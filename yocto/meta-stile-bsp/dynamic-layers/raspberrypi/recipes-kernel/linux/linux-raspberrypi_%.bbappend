@@ -1,2 +1,2 @@
-FILESEXTRAPATHS:prepend := "${STILE_KERNEL_FRAGMENTS}:"
+FILESEXTRAPATHS:prepend:stile := "${STILE_KERNEL_FRAGMENTS}:"
 SRC_URI:append:stile = " file://stile.cfg file://raspberry-pi.cfg"
