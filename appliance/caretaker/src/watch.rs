@@ -213,6 +213,10 @@ impl Watch {
     }
 
     fn take_provisioning_file(&mut self) {
+        if !self.place.has_identity() {
+            // It could not be kept: the box would take it, restart, and find it again.
+            return;
+        }
         let choice = provisioning::take(&self.place, &stick::provisioning_files(&self.place), true);
         let before = first_boot::told(&self.place).view.provisioning;
         if choice.keep {
