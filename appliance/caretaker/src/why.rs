@@ -56,8 +56,8 @@ pub fn gather(place: &Place) -> Why {
     }
 }
 
-/// UEFI specification 2.10, section 3.3: the variable `SecureBoot` of the global vendor is 1 while it is enforced. Linux
-/// puts four bytes of attributes before a variable's value.
+/// UEFI specification 2.10, section 3.3: the variable `SecureBoot` of the global vendor is 1 while it is enforced.
+/// Linux puts four bytes of attributes before a variable's value.
 fn secure_boot(place: &Place) -> bool {
     let path = place.at("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c");
     std::fs::read(path).is_ok_and(|variable| variable.get(4) == Some(&1))

@@ -475,7 +475,7 @@ fn refused(bench: &Bench) -> Result<String> {
         let argv = [&["/usr/lib/stile/vm-guest", "as", NOBODY, "/usr/bin/rauc"], asked].concat();
         let ran = machine.run(&argv, SHORT)?;
         ensure!(
-            ran.status != Some(0) && ran.output.contains("AccessDenied"),
+            ran.status != Some(0) && ran.output.contains("not authorized"),
             "{asked:?} of a user without rights: {:?} {}",
             ran.status,
             ran.output.trim()

@@ -12,3 +12,6 @@ PROVIDES = "libgcc-initial"
 INHIBIT_DEFAULT_DEPS = "1"
 TOOLCHAIN = "host"
 COMPATIBLE_HOST = "x86_64.*-linux"
+
+# Of use only where it was chosen (host-toolchain.inc).
+EXCLUDE_FROM_WORLD = "1"

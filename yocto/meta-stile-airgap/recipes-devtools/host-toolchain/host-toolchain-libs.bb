@@ -31,3 +31,6 @@ RDEPENDS:libstdc++ = "libgcc"
 INSANE_SKIP:${PN} = "already-stripped"
 INSANE_SKIP:libgcc = "already-stripped ldflags usrmerge"
 INSANE_SKIP:libstdc++ = "already-stripped ldflags"
+
+# Of use only where it was chosen (host-toolchain.inc).
+EXCLUDE_FROM_WORLD = "1"
