@@ -10,7 +10,8 @@ store = "Seoul 1/2"
 role = "entry-gate"
 store_map = '''{"name": "s", "bounds": [0, 0, 9, 9], "gondolas": [], "lanes": [
 {"id": "entry-1", "position": [1, 0], "inward": [0, 1], "entry": true, "exit": false},
-{"id": "exit-1", "position": [2, 0], "inward": [0, 1], "entry": false, "exit": true}], "cameras": [], "plates": [], "products": [],
+{"id": "exit-1", "position": [2, 0], "inward": [0, 1], "entry": false, "exit": true}], "cameras": [],
+"plates": [], "products": [],
 "facings": []}'''
 [box]
 name = "entry-1"
