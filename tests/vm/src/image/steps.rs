@@ -36,8 +36,8 @@ const WELCOME_MAX: Duration = Duration::from_secs(15);
 const SHELF_HEALTH: &str = "stile/health/cartd/load-cells-1";
 /// How long shoppers go on while an update waits for its restart: longer than a lane must be quiet (60 s).
 const BUSY: Duration = Duration::from_secs(90);
-/// A program that changes the boot choice has started by then, or none will. Less than a lane must be quiet (60 s): with
-/// an update installed the box would restart by itself meanwhile.
+/// A program that changes the boot choice has started by then, or none will. Less than a lane must be quiet (60 s):
+/// with an update installed the box would restart by itself meanwhile.
 const CHOOSER_MAX: Duration = Duration::from_secs(45);
 /// What firmware and boot manager say of a kernel that is not signed.
 const REFUSALS: [&str; 3] = ["ccess denied", "ecurity violation", "ecurity Violation"];
