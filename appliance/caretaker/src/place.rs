@@ -59,15 +59,6 @@ impl Place {
         self.at("/run/caretaker/identity").join(file)
     }
 
-    /// Whether it is mounted; what is written there otherwise is gone with the next restart.
-    #[must_use]
-    pub fn has_identity(&self) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-
-        let device = |path: &str| self.at(path).metadata().map(|data| data.dev()).ok();
-        !self.is_here() || device("/run/caretaker/identity") != device("/run/caretaker")
-    }
-
     /// What the caretaker keeps with the state.
     #[must_use]
     pub fn kept(&self, file: &str) -> PathBuf {

@@ -109,7 +109,8 @@ pub fn state_in_memory(place: &Place) -> Result<()> {
 #[must_use]
 pub fn is_mounted(place: &Place, folder: &Path) -> bool {
     let mounts = files::text(&place.at("/proc/self/mounts")).unwrap_or_default();
-    mounts.lines().any(|line| line.split(' ').nth(1) == folder.to_str())
+    // As paths: a folder's may end with a slash, the kernel's does not.
+    mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|at| Path::new(at) == folder))
 }
 
 fn make_identity(place: &Place, device: &Path) -> Result<()> {
@@ -274,6 +275,18 @@ mod tests {
     use super::*;
 
     /// With the real mke2fs and e2fsck, on a file in the place of the partition.
+    #[test]
+    fn what_is_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::below(folder.path());
+        let identity = place.identity("");
+        assert!(!is_mounted(&place, &identity));
+        let line = format!("/dev/vda3 {} ext4 rw 0 0\n", identity.to_str().unwrap().trim_end_matches('/'));
+        files::replace(&place.at("/proc/self/mounts"), line.as_bytes(), 0o644).unwrap();
+        assert!(is_mounted(&place, &identity));
+        assert!(!is_mounted(&place, &place.at("/var")));
+    }
+
     #[test]
     fn identity_is_made_and_mends_after_a_cut() {
         if Command::new("mke2fs").arg("-V").output().is_err() {

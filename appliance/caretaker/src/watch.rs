@@ -25,6 +25,7 @@ use crate::provisioning;
 use crate::slot::running;
 use crate::stick;
 use crate::update::{self, Bundle};
+use crate::volumes;
 use crate::wave::{Restart, Window, is_its_turn, place_of};
 
 /// Here, with its reason, while a restart is asked for that is no update's.
@@ -213,7 +214,7 @@ impl Watch {
     }
 
     fn take_provisioning_file(&mut self) {
-        if !self.place.has_identity() {
+        if !volumes::is_mounted(&self.place, &self.place.identity("")) {
             // It could not be kept: the box would take it, restart, and find it again.
             return;
         }
