@@ -12,8 +12,7 @@ use std::time::Duration;
 use engine::admission::{Admission, Memory, Refusal, Version};
 use engine::gate;
 use engine::message::{
-    Ack, Authority, Direction, GateFact, GateModes, GateReport, Health, HealthState, Passage, SessionClosed,
-    topic,
+    Ack, Authority, Direction, GateFact, GateModes, GateReport, HealthState, Passage, SessionClosed, topic,
 };
 use engine::time::{Instant, Millis};
 use engine::units::{LaneId, MessageId};
@@ -354,9 +353,7 @@ impl Keeper {
     }
 
     fn publish_health(&self, device: &str, state: HealthState, detail: String) {
-        let since = self.clock.now();
-        let health = Health { service: SERVICE.to_owned(), device: device.to_owned(), state, since, detail };
-        self.bus.publish_view(&format!("{}/{SERVICE}/{device}", topic::HEALTH), &health);
+        crate::publish_health(&self.bus, &self.clock, device, state, detail);
     }
 }
 

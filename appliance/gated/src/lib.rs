@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use engine::admission::{self, Admission};
 use engine::gate::floor;
+use engine::message::{Health, HealthState, topic};
 use engine::time::Instant;
 use engine::units::LaneId;
 use runtime::bus::Bus;
@@ -46,6 +47,13 @@ use slot::Slot;
 
 /// The service's name in health topics and message ids.
 pub const SERVICE: &str = "gated";
+
+/// Tells how something of the service is.
+pub fn publish_health(bus: &Bus, clock: &Clock, device: &str, state: HealthState, detail: String) {
+    let (service, device) = (SERVICE.to_owned(), device.to_owned());
+    let topic = format!("{}/{service}/{device}", topic::HEALTH);
+    bus.publish_view(&topic, &Health { service, device, state, since: clock.now(), detail });
+}
 
 /// What the service needs to know.
 #[derive(Clone)]

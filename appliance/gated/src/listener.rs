@@ -2,15 +2,12 @@
 //! store's other boxes. It runs beside the lanes, so that reading JSON delays nobody.
 
 use engine::gate::{Input, floor};
-use engine::message::{
-    Authority, FloorView, GateOrder, Health, HealthState, Passage, SeenCodes, SignedList, topic,
-};
+use engine::message::{Authority, FloorView, GateOrder, HealthState, Passage, SeenCodes, SignedList, topic};
 use engine::units::{LaneId, MessageId};
 use runtime::bus::{Message, Subscription};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
-use crate::SERVICE;
 use crate::keeper::{List, Record};
 use crate::lane::{Shared, Told, chain, lock};
 
@@ -149,9 +146,7 @@ impl Listener {
     }
 
     fn tell(&self, device: &str, state: HealthState, detail: String) {
-        let since = self.shared.clock.now();
-        let health = Health { service: SERVICE.to_owned(), device: device.to_owned(), state, since, detail };
-        self.shared.bus.publish_view(&format!("{}/{SERVICE}/{device}", topic::HEALTH), &health);
+        crate::publish_health(&self.shared.bus, &self.shared.clock, device, state, detail);
     }
 }
 

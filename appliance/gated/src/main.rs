@@ -9,12 +9,11 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use code_reader::program::Role;
 use code_reader::worker::Program;
-use engine::message::{Health, HealthState, topic};
+use engine::message::HealthState;
 use gated::decode::{Code, Stills};
 use gated::hours::Hours;
 use gated::journal::{self, Entry};
-use gated::{Lane, SERVICE, Settings, chain, devices, failsafe, provision, realtime};
-use runtime::bus::Bus;
+use gated::{Lane, SERVICE, Settings, chain, devices, failsafe, provision, publish_health, realtime};
 use runtime::clock::Clock;
 use runtime::manifest::Manifest;
 use runtime::shutdown;
@@ -23,6 +22,9 @@ use tokio::sync::watch;
 
 /// How long a last message may take to the broker on this box.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Under this name health says whether the settings can be read.
+const SETTINGS: &str = "settings";
 
 /// The gate service.
 #[derive(Parser)]
@@ -180,15 +182,9 @@ fn tell_down(manifest: &Manifest, error: &anyhow::Error) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let bus = manifest.join_bus(SERVICE);
-        report(&bus, HealthState::Down, format!("{error:#}"));
+        publish_health(&bus, &Clock::system(), SETTINGS, HealthState::Down, format!("{error:#}"));
         tokio::time::sleep(FAREWELL).await;
     });
-}
-
-fn report(bus: &Bus, state: HealthState, detail: String) {
-    let (service, device) = (SERVICE.to_owned(), "settings".to_owned());
-    let topic = format!("{}/{service}/{device}", topic::HEALTH);
-    bus.publish_view(&topic, &Health { service, device, state, since: Clock::system().now(), detail });
 }
 
 fn run(path: &std::path::Path) -> Result<()> {
@@ -209,7 +205,7 @@ fn run(path: &std::path::Path) -> Result<()> {
         let settings =
             Settings { lanes_on: Some(lanes_thread.handle()), arrivals: watch_arrivals(), ..settings };
         let bus = manifest.join_bus(SERVICE);
-        report(&bus, HealthState::Up, String::new());
+        publish_health(&bus, &Clock::system(), SETTINGS, HealthState::Up, String::new());
         gated::run(settings, lanes, bus, Clock::system(), shutdown::signalled())
             .await
             .context("the gate service failed")
