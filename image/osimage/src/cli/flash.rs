@@ -92,6 +92,13 @@ struct Running {
 
 impl Flash {
     pub fn run(self) -> Result<ExitCode> {
+        if self.until_input_ends {
+            std::thread::spawn(|| {
+                let _ = io::copy(&mut io::stdin(), &mut io::sink());
+                // As after a signal: what is not done does not start, and is gone on with the next time.
+                std::process::exit(EXIT_TARGET.into());
+            });
+        }
         let checked = match self.check() {
             Ok(checked) => checked,
             Err(error) => {
@@ -100,13 +107,6 @@ impl Flash {
             }
         };
         self.check_targets()?;
-        if self.until_input_ends {
-            std::thread::spawn(|| {
-                let _ = io::copy(&mut io::stdin(), &mut io::sink());
-                // As after a signal: what is not done does not start, and is gone on with the next time.
-                std::process::exit(EXIT_TARGET.into());
-            });
-        }
         self.write(&checked)
     }
 
