@@ -62,7 +62,7 @@ pub struct Step {
 
 /// All of them, in order.
 pub const STEPS: &[Step] = &[
-    Step { name: "boot", shows: "from power to the first shopper let in", short: true, run: first_shopper },
+    Step { name: "boot", shows: "from power to the first shopper let in", short: false, run: first_shopper },
     Step { name: "shopper", shows: "from power to a served shopper", short: true, run: shopper },
     Step {
         name: "killed",
