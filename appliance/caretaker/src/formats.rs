@@ -1,9 +1,9 @@
 //! Which forms of kept files a version reads, so that the way back stays open: a version that is being tried is not
 //! marked good while the one before could not read what it wrote.
 //!
-//! The rule for whoever changes a form: the first version that reads the new form still writes the old one; the next
-//! writes the new one. A file's number is its `user_version` in SQLite's header. What no version ever reads back is
-//! not listed.
+//! A file's number is its `user_version` in SQLite's header: generation × 1,000 + step. A step only adds, and every
+//! version of a generation reads it. The rule for whoever begins a new generation: the first version that reads it
+//! still writes the old one; the next writes the new one. What no version ever reads back is not listed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::files;
 use crate::place::Place;
 
 /// Databases below `/var/lib/stile`, and the oldest and newest form of each that this version reads.
-const READS: [(&str, i64, i64); 2] = [("cartd/ledger.db", 0, 1), ("gated/gated.db", 0, 0)];
+const READS: [(&str, i64, i64); 2] = [("cartd/ledger.db", 0, 999), ("gated/gated.db", 0, 999)];
 const FILE: &str = "formats.json";
 
 /// What each slot's version said of itself, by the slot's name.
@@ -110,10 +110,13 @@ mod tests {
         made(&place, "cartd/ledger.db", 1);
         note(&place, Slot::A, "6").unwrap();
         assert_eq!(closes_the_way_back(&place, Slot::A, &kept(&place)), None);
-        // Version 7 in b leads the ledger up to a form that version 6 has never heard of.
+        // Version 7 in b leads the ledger up by a step, which closes nothing; then to a generation that version 6 has
+        // never heard of.
         made(&place, "cartd/ledger.db", 2);
+        assert_eq!(closes_the_way_back(&place, Slot::A, &kept(&place)), None);
+        made(&place, "cartd/ledger.db", 1001);
         let why = closes_the_way_back(&place, Slot::A, &kept(&place)).expect("closed");
-        assert_eq!(why, "version 6 in slot a reads cartd/ledger.db of form 0 to 1, and it is 2 now");
+        assert_eq!(why, "version 6 in slot a reads cartd/ledger.db of form 0 to 999, and it is 1001 now");
         // An N-1 that noted a form of its own time reads an old file, and not today's.
         made(&place, "cartd/ledger.db", 1);
         let old = r#"{"slots":{"a":{"version":"5","reads":{"cartd/ledger.db":[0,0]}}}}"#;
@@ -128,9 +131,9 @@ mod tests {
     fn as_the_services_have_it() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let schema = files::text(&folder.join("cartd/src/ledger/schema.rs")).expect("the ledger's schema");
-        let (_, rest) = schema.split_once("VERSION: i64 = ").expect("its version");
-        let version: i64 = rest.split(';').next().unwrap().parse().unwrap();
-        assert_eq!(READS[0], ("cartd/ledger.db", 0, version));
+        let (_, rest) = schema.split_once("GENERATION: i64 = ").expect("its generation");
+        let generation: i64 = rest.split(';').next().unwrap().parse().unwrap();
+        assert_eq!(READS[0], ("cartd/ledger.db", 0, generation * 1_000 + 999));
         let keeper = files::text(&folder.join("gated/src/keeper.rs")).expect("the gate's database");
         assert!(!keeper.contains("user_version"), "the gate's database has a form now: list it in READS");
     }

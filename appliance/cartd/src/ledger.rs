@@ -123,14 +123,14 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
-    /// Written by a newer Stile.
-    #[error("ledger {path} has version {found}, this cartd knows {known}: install the newer image again")]
+    /// Written by a newer Stile, in a form that this one cannot go on with.
+    #[error("ledger {path} has form {found}, this cartd knows {known}: install the newer image again")]
     Newer {
         /// Which file.
         path: PathBuf,
-        /// Its version.
+        /// Its form: generation × 1,000 + step.
         found: i64,
-        /// The newest known.
+        /// What this program makes.
         known: i64,
     },
     /// No space left. What was not accepted was not acknowledged, and will be offered again.

@@ -88,6 +88,13 @@ pub enum Command {
         /// Where; made when it is not there.
         at: String,
     },
+    /// Changes a database of the image; nobody has it open meanwhile.
+    Sql {
+        /// The file.
+        file: String,
+        /// Statements.
+        statements: String,
+    },
     /// Fills a folder's file system with files until `keep` bytes are left free.
     Fill {
         /// The folder; the answer is how many bytes were written.

@@ -15,8 +15,41 @@ use super::Error;
 /// Marks the file as a ledger ("STIL") in SQLite's header.
 const APPLICATION_ID: i64 = 0x5354_494C;
 
-/// The newest form of the tables. An older file is led up to it step by step at the start.
-pub(super) const VERSION: i64 = 1;
+/// The form of a ledger's tables, kept in SQLite's `user_version` as generation × 1,000 + step.
+///
+/// A step only adds: tables, indexes, columns with a default. A program leads an older ledger of its generation up to
+/// its own step, and reads and writes newer ones as they are: the slot of before an update goes on with what the update
+/// led up. What takes away or changes a meaning is a new generation, which older programs refuse; it may come once no
+/// box can fall back to a program that needs the old one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Form {
+    generation: i64,
+    step: usize,
+}
+
+/// The generation that this program knows.
+const GENERATION: i64 = 0;
+
+impl Form {
+    /// What this program makes.
+    pub(super) const OWN: Self = Self { generation: GENERATION, step: STEPS.len() };
+
+    fn of(number: i64) -> Self {
+        Self { generation: number.div_euclid(1_000), step: number.rem_euclid(1_000) as usize }
+    }
+
+    pub(super) fn number(self) -> i64 {
+        self.generation * 1_000 + self.step as i64
+    }
+
+    /// Whether this program can read and write it.
+    fn is_known(self) -> bool {
+        self.generation == GENERATION && self.step > 0
+    }
+}
+
+/// What leads to each step from the one before it, from an empty file on. Never changed once it has been on a box.
+const STEPS: [&str; 2] = [TABLES, HISTORY];
 
 /// How long to wait for a reader (`cartd ledger …`) that holds the file.
 const BUSY_MAX: Duration = Duration::from_secs(5);
@@ -39,6 +72,11 @@ const TABLES: &str = "
     CREATE INDEX payments_waiting ON payments (due) WHERE state = 'waiting';
     -- Where plates rested, for the next start.
     CREATE TABLE levels (plate TEXT PRIMARY KEY, tenths INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
+";
+
+/// Which program led the ledger up to a step, for the support desk.
+const HISTORY: &str = "
+    CREATE TABLE steps (step INTEGER PRIMARY KEY, at INTEGER NOT NULL, program TEXT NOT NULL) STRICT;
 ";
 
 /// Takes the lock beside the file; it goes with the returned handle, also when the process is killed.
@@ -73,21 +111,34 @@ pub(super) fn open(path: &Path, now: Instant) -> Result<Connection, Error> {
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
         .map_err(failed)?;
-    match found {
-        Some(VERSION) => quick_check(path, &connection)?,
-        Some(found) => return Err(Error::Newer { path: path.to_owned(), found, known: VERSION }),
-        None => {
-            let transaction = connection.transaction().map_err(failed)?;
-            transaction.execute_batch(TABLES).map_err(failed)?;
-            transaction
-                .execute("INSERT INTO ledger (epoch) VALUES (?1)", params![now.0 as i64])
-                .map_err(failed)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
-            transaction.commit().map_err(failed)?;
-        }
+    if found.is_some() {
+        quick_check(path, &connection)?;
     }
+    lead_up(&mut connection, found, now).map_err(failed)?;
     Ok(connection)
+}
+
+/// Makes the tables, or adds to them what steps since `found` added: all of it or, after a power cut, nothing.
+fn lead_up(connection: &mut Connection, found: Option<Form>, now: Instant) -> rusqlite::Result<()> {
+    let from = found.map_or(0, |form| form.step);
+    if from >= STEPS.len() {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    for step in &STEPS[from..] {
+        transaction.execute_batch(step)?;
+    }
+    if found.is_none() {
+        transaction.execute("INSERT INTO ledger (epoch) VALUES (?1)", params![now.0 as i64])?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    let program = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+    transaction.execute(
+        "INSERT INTO steps (step, at, program) VALUES (?1, ?2, ?3)",
+        params![STEPS.len() as i64, now.0 as i64, program],
+    )?;
+    transaction.pragma_update(None, "user_version", Form::OWN.number())?;
+    transaction.commit()
 }
 
 /// Opens an existing ledger for reading, beside a running cartd too.
@@ -99,8 +150,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, Error> {
     // Not read-only: after a power cut somebody must bring the write-ahead log in.
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     match identify(path, &connection)? {
-        Some(VERSION) => Ok(connection),
-        Some(found) => Err(Error::Newer { path: path.to_owned(), found, known: VERSION }),
+        Some(_) => Ok(connection),
         None => Err(Error::Foreign { path: path.to_owned() }),
     }
 }
@@ -115,15 +165,23 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// The version of a ledger, `None` for an empty file.
-fn identify(path: &Path, connection: &Connection) -> Result<Option<i64>, Error> {
+/// The form of a ledger that this program can use, `None` for an empty file.
+fn identify(path: &Path, connection: &Connection) -> Result<Option<Form>, Error> {
     let failed = |source| Error::access(path, "read the header", source);
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
     let application = number("PRAGMA application_id")?;
     let version = number("PRAGMA user_version")?;
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     match (application, version, tables) {
-        (APPLICATION_ID, version, _) => Ok(Some(version)),
+        (APPLICATION_ID, version, _) => {
+            let form = Form::of(version);
+            let known = Form::OWN.number();
+            if form.is_known() {
+                Ok(Some(form))
+            } else {
+                Err(Error::Newer { path: path.to_owned(), found: version, known })
+            }
+        }
         (0, 0, 0) => Ok(None),
         _ => Err(Error::Foreign { path: path.to_owned() }),
     }

@@ -248,11 +248,72 @@ fn files_that_are_no_ledger_are_refused_untouched() {
     assert!(matches!(check(&foreign), Err(Error::Foreign { .. })));
 
     let newer = Connection::open(&path).expect("opens");
-    newer.execute_batch("PRAGMA user_version = 99").expect("set");
+    newer.execute_batch("PRAGMA user_version = 1001").expect("set");
     drop(newer);
-    let error = open(&path).err().expect("newer");
-    assert!(matches!(error, Error::Newer { found: 99, .. }), "{error:?}");
+    for error in [open(&path).err().expect("newer"), check(&path).expect_err("newer")] {
+        assert!(matches!(error, Error::Newer { found: 1001, .. }), "{error:?}");
+    }
     assert!(matches!(check(&folder.path().join("none")), Err(Error::Open { .. })));
+}
+
+/// The form of a ledger and how many steps were noted.
+fn form(path: &std::path::Path) -> (i64, i64) {
+    let connection = Connection::open(path).expect("opens");
+    let number = |sql| connection.query_row(sql, [], |row| row.get(0)).expect("a number");
+    (number("PRAGMA user_version"), number("SELECT count(*) FROM steps"))
+}
+
+#[test]
+fn an_older_ledger_is_led_up_and_keeps_everything() {
+    let (_folder, path) = file();
+    let (events, made) = {
+        let mut ledger = open(&path).expect("opens");
+        ledger.accept(&visit(0)).expect("accepted");
+        (ledger.length().expect("read"), ledger.receipts().expect("read"))
+    };
+    let own = form(&path);
+    // As the first release made it.
+    let older = "DROP TABLE steps; PRAGMA user_version = 1";
+    Connection::open(&path).expect("opens").execute_batch(older).expect("set");
+    assert_eq!(check(&path).expect("read as it is").receipts, 1);
+
+    let mut ledger = open(&path).expect("led up");
+    assert_eq!(form(&path), own);
+    assert_eq!((ledger.length().expect("read"), ledger.receipts().expect("read")), (events, made));
+    ledger.accept(&visit(1)).expect("accepted");
+    drop(ledger);
+    drop(open(&path).expect("opens"));
+    assert_eq!(form(&path), own, "led up once");
+}
+
+#[test]
+fn the_old_slot_goes_on_with_what_the_new_one_wrote() {
+    let (_folder, path) = file();
+    open(&path).expect("opens").accept(&visit(0)).expect("accepted");
+    let (own, steps) = form(&path);
+    // What a step of a later release may do.
+    Connection::open(&path)
+        .expect("opens")
+        .execute_batch(&format!(
+            "ALTER TABLE receipts ADD COLUMN printed INTEGER NOT NULL DEFAULT 0;
+             CREATE TABLE refunds (id TEXT PRIMARY KEY) STRICT; INSERT INTO refunds VALUES ('r1');
+             CREATE INDEX events_at ON events (at);
+             INSERT INTO steps VALUES ({0}, 0, 'later'); PRAGMA user_version = {0}",
+            own + 1
+        ))
+        .expect("led up");
+
+    let mut ledger = open(&path).expect("the old slot");
+    ledger.accept(&visit(1)).expect("accepted");
+    assert_eq!(ledger.receipts().expect("read").len(), 2);
+    drop(ledger);
+    assert_eq!(check(&path).expect("sound").receipts, 2);
+    assert_eq!(receipts(&path).expect("read").len(), 2);
+    assert_eq!(form(&path), (own + 1, steps + 1), "left as it was");
+    let refunds = "SELECT count(*) FROM refunds";
+    let kept: i64 =
+        Connection::open(&path).expect("opens").query_row(refunds, [], |row| row.get(0)).expect("read");
+    assert_eq!(kept, 1);
 }
 
 #[test]

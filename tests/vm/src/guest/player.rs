@@ -167,6 +167,12 @@ impl Player {
                     .with_context(|| format!("cannot mount {device} at {at}"))?;
                 Value::Null
             }
+            Command::Sql { file, statements } => {
+                let database =
+                    rusqlite::Connection::open(&file).with_context(|| format!("cannot open {file}"))?;
+                database.execute_batch(&statements).with_context(|| format!("cannot change {file}"))?;
+                Value::Null
+            }
             Command::Fill { folder, keep } => json!(programs::fill(&folder, keep)?),
             Command::Receipts => serde_json::to_value(self.uplink.receipts())?,
             Command::View => {

@@ -271,3 +271,19 @@ fn one_point_is_judged_again_alike() {
     assert!(all.points > 1);
     assert!(one.points <= 1, "{one:?}");
 }
+
+#[test]
+fn a_ledger_that_was_led_up_by_half_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.db");
+    let ledger = rusqlite::Connection::open(&path).expect("a ledger");
+    ledger
+        .execute_batch(
+            "CREATE TABLE receipts (id TEXT PRIMARY KEY); CREATE TABLE steps (step INTEGER PRIMARY KEY)",
+        )
+        .expect("made");
+    let error = crate::check::receipts(&path).expect_err("half").to_string();
+    assert!(error.contains("by half"), "{error}");
+    ledger.execute_batch("PRAGMA user_version = 2").expect("set");
+    assert_eq!(crate::check::receipts(&path).expect("whole").len(), 0);
+}

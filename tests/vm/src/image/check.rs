@@ -328,10 +328,15 @@ pub fn receipts(ledger: &Path) -> Result<BTreeSet<String>> {
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .context("the ledger cannot be checked")?;
     ensure!(sound == "ok", "the ledger is damaged: {sound}");
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'receipts'", [], |row| row.get(0))
-        .context("the ledger's tables")?;
-    if tables == 0 {
+    let number =
+        |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).context("the ledger's form");
+    let form = number("PRAGMA user_version")?;
+    let steps = number("SELECT count(*) FROM sqlite_schema WHERE name = 'steps'")?;
+    ensure!(
+        (form >= 2) == (steps == 1),
+        "the ledger was led up by half: form {form}, {steps} tables of form 2"
+    );
+    if number("SELECT count(*) FROM sqlite_schema WHERE name = 'receipts'")? == 0 {
         return Ok(BTreeSet::new());
     }
     let mut query = connection.prepare("SELECT id FROM receipts").context("the ledger's receipts")?;
