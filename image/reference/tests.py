@@ -100,6 +100,16 @@ class Programs(Folder):
             tree.prune(str(base), str(rules))
 
 
+class Links(Folder):
+    def test_links_replace_what_is_there_and_need_no_target(self):
+        self.put("tree/etc/mtab", "a file")
+        self.put("list", "# why\netc/mtab ../proc/self/mounts\nusr/lib/a b\n")
+        for _ in range(2):
+            tree.links(str(self.folder / "tree"), str(self.folder / "list"))
+        self.assertEqual(os.readlink(self.folder / "tree/etc/mtab"), "../proc/self/mounts")
+        self.assertEqual(os.readlink(self.folder / "tree/usr/lib/a"), "b")
+
+
 class Users(Folder):
     def users(self, text):
         self.put("usr/lib/sysusers.d/stile.conf", text)

@@ -5,6 +5,7 @@ tree.py prune TREE RULES            delete what RULES say, then every shared lib
 tree.py pick TREE RULES OUT         copy what RULES keep, and the shared libraries it needs, to OUT (for the initrd)
 tree.py modules KERNEL LIST OUT     copy the modules of LIST and what they need from lib/modules/RELEASE of KERNEL
 tree.py check TREE                  fail when a program or library in TREE needs one that is not there
+tree.py links TREE LIST             make the links of LIST, a line for each: path and target
 tree.py users TREE                  write /etc/passwd and its like from TREE/usr/lib/sysusers.d
 
 A rules file has a line for each pattern, `+ PATTERN` to keep or `- PATTERN` to drop; the first that matches a path
@@ -251,6 +252,15 @@ def check(tree):
     Libraries(tree).closure([path for path in walk(tree) if path.startswith("usr/")])
 
 
+def links(tree, list_path):
+    for line in lines(list_path):
+        path, target = line.split()
+        full = Path(tree, path)
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.unlink(missing_ok=True)
+        full.symlink_to(target)
+
+
 def users(tree):
     """Ids must be given: the state partition outlives the image, so no number may depend on what else is installed."""
     people, groups, members = {}, {}, []
@@ -305,6 +315,7 @@ def main():
         "pick": (pick, 3),
         "modules": (modules, 3),
         "check": (check, 1),
+        "links": (links, 2),
         "users": (users, 1),
     }
     command, *arguments = sys.argv[1:] or ["help"]

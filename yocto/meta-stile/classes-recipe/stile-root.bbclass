@@ -5,7 +5,8 @@ IMAGE_FEATURES += "read-only-rootfs"
 IMAGE_LINGUAS = ""
 NO_RECOMMENDATIONS = "1"
 IMAGE_FSTYPES = "squashfs-zst"
-EXTRA_IMAGECMD:squashfs-zst = "-Xcompression-level 19 -b 128K -no-xattrs -all-root"
+EXTRA_IMAGECMD:squashfs-zst = "-Xcompression-level 19 -b 128K -no-xattrs -all-root -sort ${STILE_TOP}/image/reference/root.sort"
+do_image_squashfs_zst[file-checksums] += "${STILE_TOP}/image/reference/root.sort:True"
 # The slot holds 768 MiB; a release may take 256 MB packed.
 IMAGE_ROOTFS_MAXSIZE = "786432"
 
@@ -47,6 +48,7 @@ stile_root_prune() {
 # /etc is read-only; what a box is, is in /run/stile.
 stile_root_etc() {
     cp -a --no-preserve=ownership ${STILE_TOP}/image/reference/root/etc/. ${IMAGE_ROOTFS}${sysconfdir}/
+    python3 ${STILE_TOP}/image/reference/tree.py links ${IMAGE_ROOTFS} ${STILE_TOP}/image/reference/root.links
     install -d ${IMAGE_ROOTFS}/mnt ${IMAGE_ROOTFS}${nonarch_libdir}/stile
     {
         echo 'NAME=Stile'
@@ -58,5 +60,8 @@ stile_root_etc() {
         echo 'VARIANT_ID=${STILE_VARIANT}'
     } > ${IMAGE_ROOTFS}${nonarch_libdir}/os-release
 }
-do_rootfs[file-checksums] += "${STILE_TOP}/image/reference/tree.py:True ${STILE_TOP}/image/reference/root:True"
+do_rootfs[file-checksums] += "\
+    ${STILE_TOP}/image/reference/tree.py:True ${STILE_TOP}/image/reference/root:True \
+    ${STILE_TOP}/image/reference/root.links:True \
+"
 do_rootfs[depends] += "systemd-systemctl-native:do_populate_sysroot"
