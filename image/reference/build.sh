@@ -235,6 +235,7 @@ tree() {
   # Units, configuration, users: the services' own (also for the production image), then this image's.
   find appliance/systemd -maxdepth 1 -type f ! -name '*.md' -exec cp -t "$tree/usr/lib/systemd/system/" {} +
   cp -a appliance/systemd/root/. "$HERE/root/." "$tree/"
+  python3 "$HERE/tree.py" links "$tree" "$HERE/root.links"
   cp "$HERE"/boot/*.rules "$tree/usr/lib/udev/rules.d/"
   case $BOARD in
     x86-64) cp "$HERE/boot/system.conf" "$tree/etc/rauc/system.conf" ;;
@@ -317,8 +318,10 @@ sim() {
 root() {
   say "root file system"
   rm -f "$WORK"/root.squashfs "$WORK"/root.verity
+  # Debian's files first, what each release changes last: a box that updates itself fetches what it has not got, and
+  # one longer file would move all that follows it.
   mksquashfs "$WORK/tree" "$WORK/root.squashfs" -noappend -all-root -no-xattrs -comp zstd \
-    -Xcompression-level $LEVEL -b 128K -quiet -no-progress
+    -Xcompression-level $LEVEL -b 128K -sort "$HERE/root.sort" -quiet -no-progress
   veritysetup format --salt="$SALT" --uuid="$UUID" --root-hash-file="$WORK/roothash" \
     "$WORK/root.squashfs" "$WORK/root.verity" >/dev/null
   chmod 644 "$WORK/root.verity" "$WORK/roothash"
