@@ -11,7 +11,7 @@ PACKAGES := build-essential cmake libclang-dev pkg-config python3 python3-pip mo
 export STILE_ONNXRUNTIME ?= $(abspath $(ORT))
 
 # The virtual machine's own: an emulator, and what unpacks its kernel and builds two modules for it.
-VM_PACKAGES := qemu-system-x86 qemu-system-arm qemu-system-gui qemu-utils ovmf swtpm dosfstools mtools e2fsprogs xz-utils kmod
+VM_PACKAGES := qemu-system-x86 qemu-system-arm qemu-system-gui qemu-utils ovmf swtpm nginx-light netcat-openbsd openssl dosfstools mtools e2fsprogs xz-utils kmod
 # The reference image: Debian's packages, file systems, disk images; the screen's libraries without a desktop. rauc and
 # systemd are taken from the packages that are unpacked, systemctl from the machine that builds.
 IMAGE_PACKAGES := mmdebstrap debian-archive-keyring uidmap squashfs-tools cryptsetup-bin mtools dosfstools binutils cpio zstd xz-utils \

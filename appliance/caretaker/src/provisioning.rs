@@ -281,6 +281,14 @@ pub fn told(provision: &Provision, base: &str) -> Result<Vec<Told>> {
             readers: Readers::All,
         });
     }
+    if let Some(ca) = &provision.updates.ca {
+        // RAUC reads it in a process without rights.
+        told.push(Told {
+            path: crate::update::SERVER_CA.to_owned(),
+            text: ca.clone(),
+            readers: Readers::All,
+        });
+    }
     for (service, files) in &provision.secrets {
         let owner = match service.as_str() {
             "gated" => GATED,

@@ -195,7 +195,7 @@ fn copy_here(place: &Place, bundle: &Path) -> Result<Copy> {
 
 fn install(place: &Place, copy: &Path) -> Result<String> {
     let path = copy.to_str().context("the path of the copy is no text")?;
-    let version = update::inspect(path)?.version;
+    let version = update::inspect(place, path)?.version;
     if version == first_boot::told(place).view.version {
         return Ok(format!("version {version} runs already"));
     }

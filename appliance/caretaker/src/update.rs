@@ -13,6 +13,9 @@ use crate::files;
 use crate::place::Place;
 use crate::watch;
 
+/// Where the certificates of the operator's own update server are, if it has some.
+pub const SERVER_CA: &str = "/run/stile/updates-ca.pem";
+
 /// What a bundle says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
@@ -74,13 +77,20 @@ pub fn compatible(place: &Place) -> Result<String> {
 ///
 /// # Errors
 /// RAUC's own words.
-pub fn inspect(bundle: &str) -> Result<Bundle> {
-    let output = Command::new("rauc").args(["info", "--output-format=json-2", bundle]).output();
-    let output = output.context("cannot run rauc")?;
+pub fn inspect(place: &Place, bundle: &str) -> Result<Bundle> {
+    let mut command = Command::new("rauc");
+    command.args(["info", "--output-format=json-2"]).args(server(place, bundle)).arg(bundle);
+    let output = command.output().context("cannot run rauc")?;
     if !output.status.success() {
         bail!("{bundle} is refused: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Bundle::parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// What RAUC must know of the server that a bundle comes from.
+fn server(place: &Place, bundle: &str) -> Option<String> {
+    let ca = place.at(SERVER_CA);
+    (bundle.starts_with("https://") && ca.exists()).then(|| format!("--tls-ca={}", ca.display()))
 }
 
 /// `caretaker update`: installs a bundle, says each step, and leaves the restart to `watch`.
@@ -100,14 +110,15 @@ pub fn command(place: &Place, bundle: &str, at_once: bool, out: &mut impl Write)
             state => bail!("slot {slot} is {state}: it must prove itself before it is updated"),
         }
     }
-    let Bundle { version, compatible: wanted, .. } = inspect(bundle)?;
+    let Bundle { version, compatible: wanted, .. } = inspect(place, bundle)?;
     let board = compatible(place)?;
     if wanted != board {
         bail!("{bundle} is for {wanted}, this box is {board}");
     }
     say(&format!("step: install {version}"))?;
-    let status = Command::new("rauc").args(["install", bundle]).stdin(Stdio::null()).status();
-    let status = status.context("cannot run rauc")?;
+    let mut command = Command::new("rauc");
+    command.arg("install").args(server(place, bundle)).arg(bundle).stdin(Stdio::null());
+    let status = command.status().context("cannot run rauc")?;
     if !status.success() {
         bail!("{bundle} is not installed: rauc ended with {status}");
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use engine::message::{BoxView, ClockView, HealthState, Provisioning, ProvisioningState, topic};
 use osimage::provision::Updates;
+use osimage::slots::State;
 use runtime::shutdown;
 use runtime::watchdog::Watchdog;
 use tokio::task::JoinHandle;
@@ -39,7 +40,7 @@ const STEP: Duration = Duration::from_secs(2);
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// An update is looked for this often.
 const LOOK_FOR_UPDATES: Duration = Duration::from_secs(3600);
-/// The first look: the box has other things to do when it starts.
+/// The first look, and how long to wait for a version that has not proven itself: the box has other things to do.
 const FIRST_LOOK: Duration = Duration::from_secs(300);
 
 /// Runs until it is told to stop.
@@ -246,8 +247,12 @@ impl Watch {
         if !its_hour || Instant::now() < self.look_at || self.place.at(PENDING).exists() {
             return None;
         }
-        self.look_at = Instant::now() + LOOK_FOR_UPDATES;
-        Some(url)
+        // Before it has proven itself nothing can be installed.
+        let proven = Boot::open(&self.place)
+            .and_then(|boot| boot.state(boot.running.slot))
+            .is_ok_and(|state| state == State::Good);
+        self.look_at = Instant::now() + if proven { LOOK_FOR_UPDATES } else { FIRST_LOOK };
+        proven.then_some(url)
     }
 
     fn restart_when_nobody_minds(&mut self) {
@@ -300,7 +305,7 @@ impl Watch {
 fn fetch(place: &Place, url: &str, now: u64) -> Result<Option<String>> {
     let compatible = update::compatible(place)?;
     let address = format!("{}/{compatible}.raucb", url.trim_end_matches('/'));
-    let bundle = update::inspect(&address)?;
+    let bundle = update::inspect(place, &address)?;
     if let Some(reason) = refuse(place, &bundle, now) {
         tracing::info!(version = bundle.version, reason, "no update now");
         return Ok(None);

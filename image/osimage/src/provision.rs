@@ -181,6 +181,9 @@ pub struct Updates {
     /// Where its bundles are: the start of an HTTPS address; none: they are brought by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Certificates that the server's own must lead to, as PEM; none: the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
     /// When it may, as `02:00-05:00`; none: whenever no lane is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<String>,
@@ -344,9 +347,10 @@ impl Provision {
             "time.servers",
             "at most 8 names or addresses",
         )?;
-        let Updates { url, window, zone } = &self.updates;
+        let Updates { url, ca, window, zone } = &self.updates;
         let https = |url: &String| url.starts_with("https://") && word_of(url, 512);
         good(url.as_ref().is_none_or(https), "updates.url", "an address that starts with https://")?;
+        good(ca.as_deref().is_none_or(is_pem), "updates.ca", "certificates in PEM")?;
         good(
             window.as_deref().is_none_or(is_window),
             "updates.window",
@@ -373,8 +377,7 @@ impl Provision {
                 "broker.ca",
                 "the certificates of the broker's authority: without them anybody on the line reads the password",
             )?;
-            let pem = broker.ca.as_ref().is_none_or(|ca| ca.contains("-----BEGIN CERTIFICATE-----"));
-            good(pem, "broker.ca", "certificates in PEM")?;
+            good(broker.ca.as_deref().is_none_or(is_pem), "broker.ca", "certificates in PEM")?;
         }
         Ok(())
     }
@@ -463,6 +466,10 @@ fn word_of(text: &str, length_max: usize) -> bool {
     (1..=length_max).contains(&text.len()) && !text.contains(char::is_control)
 }
 
+fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN CERTIFICATE-----")
+}
+
 /// As `02:00-05:00`; it may go over midnight.
 fn is_window(text: &str) -> bool {
     let time = |text: &str| {
@@ -534,6 +541,7 @@ password = "hush"
 ca = "-----BEGIN CERTIFICATE-----"
 [updates]
 url = "https://updates.example/stile"
+ca = "-----BEGIN CERTIFICATE-----"
 window = "22:30-05:00"
 zone = "Asia/Seoul"
 [admission]
@@ -636,6 +644,7 @@ rotation = 90
             ("22:30", "24:30", "updates.window"),
             ("22:30", "22:3", "updates.window"),
             ("https", "http", "updates.url"),
+            ("-----BEGIN CERTIFICATE-----\"\nwindow", "a name\"\nwindow", "updates.ca"),
             ("{\"shelves\": []}", "{", "store_map"),
             ("[time]", "[clock]", "clock"),
         ];

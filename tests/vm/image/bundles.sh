@@ -1,12 +1,12 @@
 #!/bin/bash
 # Makes the bundles that the steps of vm-image install: a next version, and versions that are wrong in one way each.
 #
-#   [KEYS=…] [IMAGE=out/image] [ADAPTIVE=block-hash-index] bundles.sh [OUT]
-#   makes OUT/{next,unhealthy,hangs,other-board,stranger}.raucb; OUT is out/vm-image/bundles unless said.
+#   [KEYS=…] [IMAGE=out/image] bundles.sh [OUT]
+#   makes OUT/{next,served,unhealthy,hangs,other-board,stranger}.raucb; OUT is out/vm-image/bundles unless said.
 #
 # Each is a full build of the root tree with an overlay (image/reference/build.sh); programs are not built anew.
-# They come from a disk, where an index of what a slot holds spares nothing; emulated, making it takes minutes a slot
-# (all of its 768 MiB are read and hashed). ADAPTIVE= makes bundles with it, as `osimage bundle` does.
+# Most come from a disk, where an index of what a slot holds spares nothing; emulated, making it takes minutes a slot
+# (all of its 768 MiB are read and hashed). The one that is fetched from a server has it, as `osimage bundle` makes it.
 set -euo pipefail
 HERE=$(dirname "$(realpath "$0")")
 cd "$HERE/../../.."
@@ -30,10 +30,10 @@ build() {
   bundle "$name" "$work" "$version" "$KEYS" stile-x86-64
 }
 
-# bundle NAME WORK VERSION KEYS COMPATIBLE: what was built in WORK, signed by these keys and for this board, by the
+# bundle NAME WORK VERSION KEYS COMPATIBLE [ADAPTIVE]: what was built in WORK, signed by these keys and for this board, by the
 # RAUC of the tested image.
 bundle() {
-  local name=$1 work=$2 version=$3 keys=$4 compatible=$5 folder=$overlays/$1.bundle
+  local name=$1 work=$2 version=$3 keys=$4 compatible=$5 adaptive=${6:-} folder=$overlays/$1.bundle
   mkdir "$folder"
   cp "$work/root.squashfs" "$folder/root.img"
   cp "$work/root.verity" "$folder/verity.img"
@@ -42,7 +42,7 @@ bundle() {
   {
     printf '[update]\ncompatible=%s\nversion=%s\n\n[bundle]\nformat=verity\n' "$compatible" "$version"
     for part in kernel verity root; do printf '\n[image.%s]\nfilename=%s.img\n' $part $part; done
-    [ -z "${ADAPTIVE:-}" ] || echo "adaptive=$ADAPTIVE"
+    [ -z "$adaptive" ] || echo "adaptive=$adaptive"
   } >"$folder/manifest.raucm"
   rm -f "$OUT/$name.raucb"
   "$IMAGE/work-stile-x86-64-sim/rauc" bundle --cert="$keys/rauc.cert.pem" --key="$keys/rauc.key.pem" \
@@ -72,6 +72,7 @@ ln -s ../hang.service "$overlays/hangs/usr/lib/systemd/system/sysinit.target.wan
 build hangs 4
 
 next=out/image-next/work-stile-x86-64-sim
+bundle served "$next" 2 "$KEYS" stile-x86-64 block-hash-index
 bundle other-board "$next" 2 "$KEYS" stile-raspberry-pi
 "$IMAGE/work-stile-x86-64-sim/programs/osimage" keys "$overlays/stranger" --name "A stranger" >/dev/null
 bundle stranger "$next" 2 "$overlays/stranger" stile-x86-64

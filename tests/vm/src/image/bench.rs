@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use osimage::gpt::{Copy, Partition, Table};
 use osimage::key::SecretKey;
-use osimage::provision::{BoxName, Provision, Role};
+use osimage::provision::{BoxName, Provision, Role, Updates};
 use turnstile::gpiosim::{GpioSim, Wiring};
 use vm::player::{Command as Ask, Shown};
 use vm::shop;
@@ -54,28 +54,44 @@ impl Bench {
         let modified = |path: &Path| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         if modified(&fresh).is_none_or(|made| modified(&self.image).is_some_and(|image| image > made)) {
             let part = self.out.join("fresh.part");
-            self.flash(&part)?;
+            self.flash(&part, &self.provision(&self.out)?)?;
             std::fs::rename(&part, &fresh).context("cannot name the fresh disk")?;
         }
-        let disk = self.out.join(name).join("disk.raw");
-        std::fs::create_dir_all(self.out.join(name)).context("cannot make the step's folder")?;
-        // A new machine: its firmware knows nothing yet, and its console has said nothing.
-        for old in ["variables.fd", "console.log"] {
-            let _ = std::fs::remove_file(self.out.join(name).join(old));
-        }
+        let disk = self.room(name)?;
         copy(&fresh, &disk)?;
         Ok(disk)
     }
 
+    /// A flashed disk, provisioned otherwise than all others.
+    ///
+    /// # Errors
+    /// When the image cannot be flashed or provisioned.
+    pub fn disk_with(&self, name: &str, updates: Updates) -> Result<PathBuf> {
+        let disk = self.room(name)?;
+        let file = self.sign(&Provision { updates, ..provision()? }, &self.out.join(name))?;
+        self.flash(&disk, &file)?;
+        Ok(disk)
+    }
+
+    /// Where a step's disk goes.
+    fn room(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.out.join(name);
+        std::fs::create_dir_all(&folder).context("cannot make the step's folder")?;
+        // A new machine: its firmware knows nothing yet, and its console has said nothing.
+        for old in ["variables.fd", "console.log"] {
+            let _ = std::fs::remove_file(folder.join(old));
+        }
+        Ok(folder.join("disk.raw"))
+    }
+
     /// As a technician does: `osimage flash` with the box's signed provisioning file, to a file of the size of a disk.
-    fn flash(&self, to: &Path) -> Result<()> {
-        let file = self.provision(&self.out)?;
+    fn flash(&self, to: &Path, file: &Path) -> Result<()> {
         File::create(to)
             .and_then(|disk| disk.set_len(self.disk_bytes))
             .with_context(|| format!("cannot make {}", to.display()))?;
         let tool = std::env::current_exe().context("where am I")?.with_file_name("osimage");
         let mut command = Command::new(&tool);
-        command.arg("flash").arg(&self.image).arg("--to").arg(to).arg("--provision").arg(&file);
+        command.arg("flash").arg(&self.image).arg("--to").arg(to).arg("--provision").arg(file);
         let output = command
             .args(["--no-record", "--json"])
             .output()
@@ -90,9 +106,13 @@ impl Bench {
     /// # Errors
     /// When it cannot be signed or written.
     pub fn provision(&self, folder: &Path) -> Result<PathBuf> {
+        self.sign(&provision()?, folder)
+    }
+
+    fn sign(&self, provision: &Provision, folder: &Path) -> Result<PathBuf> {
         let key = SecretKey::read(&self.keys.join("provision.key"))
             .with_context(|| format!("the provisioning key in {}", self.keys.display()))?;
-        let text = provision()?.sign(&key).context("cannot sign the provisioning file")?;
+        let text = provision.sign(&key).context("cannot sign the provisioning file")?;
         let file = folder.join("virtual-1.provision");
         std::fs::write(&file, text).context("cannot write the provisioning file")?;
         Ok(file)
@@ -220,7 +240,7 @@ fn provision() -> Result<Provision> {
         network: osimage::provision::Network::default(),
         time: osimage::provision::Time::default(),
         broker: None,
-        updates: osimage::provision::Updates::default(),
+        updates: Updates::default(),
         admission: Some(toml::from_str(&shop::admission()).context("the admission")?),
         manifest,
         secrets: BTreeMap::new(),

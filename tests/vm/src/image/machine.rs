@@ -56,6 +56,8 @@ pub struct Setup {
     pub command_line: String,
     /// The staff page is on this port of the host; 0: not at all.
     pub console_port: u16,
+    /// The operator's update server is on this port of the host; 0: there is none.
+    pub server_port: u16,
     /// Where a person sees it: QEMU's `-display`.
     pub display: String,
     /// Memory, MiB.
@@ -146,6 +148,19 @@ pub struct Machine {
 }
 
 impl Setup {
+    /// Nothing but what is handed on, in both directions.
+    fn network(&self) -> String {
+        let mut network = "user,id=net,restrict=on".to_owned();
+        if self.console_port != 0 {
+            network += &format!(",hostfwd=tcp:127.0.0.1:{}-:8480", self.console_port);
+        }
+        if self.server_port != 0 {
+            let address = crate::server::ADDRESS;
+            network += &format!(",guestfwd=tcp:{address}:443-cmd:nc 127.0.0.1 {}", self.server_port);
+        }
+        network
+    }
+
     /// The usual machine for a disk.
     pub fn new(folder: &Path, disk: &Path) -> Self {
         Self {
@@ -156,6 +171,7 @@ impl Setup {
             stick: None,
             command_line: "console=ttyS0".to_owned(),
             console_port: 0,
+            server_port: 0,
             display: "none".to_owned(),
             memory: 1536,
             time: Time::Host,
@@ -285,13 +301,7 @@ impl Setup {
             // A board's watchdog: it resets the machine.
             .args(["-device", "i6300esb", "-action", "watchdog=reset"])
             .args(["-device", "virtio-net-pci,netdev=net"])
-            .args([
-                "-netdev",
-                &match self.console_port {
-                    0 => "user,id=net,restrict=on".to_owned(),
-                    port => format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:8480"),
-                },
-            ])
+            .args(["-netdev", &self.network()])
             .args(["-chardev", &format!("file,id=console,path={},append=on", console.display())])
             .args(["-serial", "chardev:console"])
             .args(["-chardev", &format!("socket,id=player,path={},server=on,wait=off", at("player"))])

@@ -11,6 +11,7 @@ mod log;
 mod machine;
 mod record;
 mod replay;
+mod server;
 mod steps;
 
 use std::path::PathBuf;
