@@ -7,7 +7,7 @@
 # are packages of the building machine's release for arm64, unpacked below CACHE and not installed.
 set -euo pipefail
 CACHE=$(realpath -m "${1:?cross.sh CACHE}")
-LIBRARIES=libudev-dev,libinput-dev,libxkbcommon-dev
+LIBRARIES=libudev-dev,libinput-dev,libxkbcommon-dev,libfontconfig-dev
 MIRROR=${MIRROR:-http://deb.debian.org/debian}
 TRIPLET=aarch64-linux-gnu
 TARGET=aarch64-unknown-linux-gnu

@@ -36,9 +36,11 @@ impl Server {
     /// # Errors
     /// Without nginx or openssl.
     pub fn start(folder: &Path, file: &Path, name: &str) -> Result<Self> {
-        let at = |name: &str| folder.join(name).display().to_string();
         let _ = std::fs::remove_dir_all(folder);
         std::fs::create_dir_all(folder.join("www/stile")).context("cannot make the server's folder")?;
+        // nginx takes other paths as its own.
+        let folder = std::fs::canonicalize(folder).context("the server's folder")?;
+        let at = |name: &str| folder.join(name).display().to_string();
         std::os::unix::fs::symlink(std::fs::canonicalize(file)?, folder.join("www/stile").join(name))
             .context("cannot offer the file")?;
         let made = Command::new("openssl")
@@ -88,11 +90,11 @@ impl Server {
             .spawn()
             .context("cannot start nginx")?;
         let ca = std::fs::read_to_string(folder.join("ca.pem")).context("the certificate")?;
-        let mut server = Self { process, folder: folder.to_owned(), port, ca };
+        let mut server = Self { process, folder, port, ca };
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = server.process.try_wait().context("nginx")?;
-            let said = std::fs::read_to_string(folder.join("error.log")).unwrap_or_default();
+            let said = std::fs::read_to_string(server.folder.join("error.log")).unwrap_or_default();
             ensure!(ended.is_none() && began.elapsed() < Duration::from_secs(20), "nginx: {}", said.trim());
             std::thread::sleep(Duration::from_millis(100));
         }

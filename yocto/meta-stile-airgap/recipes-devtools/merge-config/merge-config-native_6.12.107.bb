@@ -15,8 +15,10 @@ S = "${UNPACKDIR}/linux-${PV}"
 
 INHIBIT_DEFAULT_DEPS = "1"
 
-# Two files of a large tarball.
-do_unpack[postfuncs] += "unpack_script"
+# Two files of a large tarball. Within the task: what comes after it looks whether S is there.
+python do_unpack:append() {
+    bb.build.exec_func("unpack_script", d)
+}
 unpack_script() {
     mkdir -p ${S}
     tar --extract --strip-components=1 --directory ${S} --file ${UNPACKDIR}/*.tar.xz --wildcards \
