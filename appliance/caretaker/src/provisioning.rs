@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use engine::message::{Provisioning, ProvisioningState};
 use engine::store::StoreMap;
 use osimage::key::PublicKey;
 use osimage::provision::{Accepted, Broker, LENGTH_MAX, Network, Provision, Refusal, Role};
-use runtime::manifest::Manifest;
+use runtime::manifest::{Manifest, ServiceName};
 
 use crate::files;
 use crate::place::{Place, partition};
@@ -244,6 +244,15 @@ pub fn told(provision: &Provision, base: &str) -> Result<Vec<Told>> {
     let run = |file: &str, text: String, readers| Told { path: format!("/run/stile/{file}"), text, readers };
     let group = |file: &str, text: String, group| run(file, text, Readers::Group(group));
     let mut told = vec![group("manifest.toml", text, STILE)];
+    // Where the role's manifest points elsewhere, somebody else brings it.
+    let here = checked.store_map == Path::new("/etc/stile/store.json");
+    ensure!(provision.store_map.is_some() || !here, "the store map is missing: no service starts without it");
+    let here = checked.admission.as_deref() == Some(Path::new("/etc/stile/admission.toml"));
+    let gate = checked.services.contains(&ServiceName::Gated);
+    ensure!(
+        provision.admission.is_some() || !here || !gate,
+        "[admission] is missing: whom would the gate admit?"
+    );
     if let Some(map) = &provision.store_map {
         let store: StoreMap = serde_json::from_str(map).context("store_map")?;
         store.validate().context("store_map")?;

@@ -209,7 +209,8 @@ fn manifest_text<'a>(made: &Made, classes: impl Iterator<Item = &'a str>) -> Str
     for class in classes {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[image.{class}]\nfilename={class}.img\n");
-        if class == "root" {
+        // Large, and much of them stays from release to release.
+        if ["root", "kernel"].contains(&class) {
             text.push_str("adaptive=block-hash-index\n");
         }
     }
@@ -260,10 +261,11 @@ mod tests {
     fn the_manifest_is_as_rauc_reads_it() {
         let made = Made { compatible: "stile-x86-64".to_owned(), version: "7".to_owned() };
         assert_eq!(
-            manifest_text(&made, ["kernel", "root"].into_iter()),
+            manifest_text(&made, ["kernel", "root", "verity"].into_iter()),
             "[update]\ncompatible=stile-x86-64\nversion=7\n\n[bundle]\nformat=verity\n\n\
-             [image.kernel]\nfilename=kernel.img\n\n\
-             [image.root]\nfilename=root.img\nadaptive=block-hash-index\n"
+             [image.kernel]\nfilename=kernel.img\nadaptive=block-hash-index\n\n\
+             [image.root]\nfilename=root.img\nadaptive=block-hash-index\n\n\
+             [image.verity]\nfilename=verity.img\n"
         );
     }
 }

@@ -41,8 +41,10 @@ bundle() {
   truncate -s %4096 "$folder"/*.img
   {
     printf '[update]\ncompatible=%s\nversion=%s\n\n[bundle]\nformat=verity\n' "$compatible" "$version"
-    for part in kernel verity root; do printf '\n[image.%s]\nfilename=%s.img\n' $part $part; done
-    [ -z "$adaptive" ] || echo "adaptive=$adaptive"
+    for part in verity kernel root; do
+      printf '\n[image.%s]\nfilename=%s.img\n' $part $part
+      [ -z "$adaptive" ] || [ $part = verity ] || echo "adaptive=$adaptive"
+    done
   } >"$folder/manifest.raucm"
   rm -f "$OUT/$name.raucb"
   "$IMAGE/work-stile-x86-64-sim/rauc" bundle --cert="$keys/rauc.cert.pem" --key="$keys/rauc.key.pem" \

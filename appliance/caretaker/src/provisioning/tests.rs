@@ -252,6 +252,25 @@ fn a_manifest_that_does_not_fit_names_the_key() {
 }
 
 #[test]
+fn what_a_gate_cannot_start_without_must_be_there() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+    let said = |role: Role, provision: Provision| {
+        let base = files::text(&folder.join(format!("{}.toml", role.word()))).unwrap();
+        told(&Provision { role, ..provision }, &base).map(|_| ()).map_err(|error| format!("{error:#}"))
+    };
+    let manifest = toml::Table::new();
+    let bare = || Provision { admission: None, manifest: manifest.clone(), ..provision(str::to_owned) };
+    let error = said(Role::EntryGate, bare()).unwrap_err();
+    assert!(error.contains("[admission] is missing"), "{error}");
+    assert_eq!(said(Role::StoreBox, bare()), Ok(()), "no gate there");
+    let error = said(Role::StoreBox, Provision { store_map: None, ..bare() }).unwrap_err();
+    assert!(error.contains("the store map is missing"), "{error}");
+    // Somebody else brings it.
+    let elsewhere = toml::from_str("admission = \"/var/lib/stile/gated/admission.toml\"").unwrap();
+    assert_eq!(said(Role::EntryGate, Provision { manifest: elsewhere, ..bare() }), Ok(()));
+}
+
+#[test]
 fn serial_numbers() {
     for (text, want) in [
         ("S456\n", Some("S456")),
