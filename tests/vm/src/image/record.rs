@@ -106,7 +106,7 @@ fn older_ledger(machine: &mut Machine) -> Result<()> {
     let ran = machine.run(&["/usr/bin/systemctl", "stop", "cartd.service"], Duration::from_secs(60))?;
     ensure!(ran.status == Some(0), "stopping cartd: {}", ran.output.trim());
     let file = format!("/var{LEDGER}/ledger.db");
-    let statements = "DROP TABLE steps; PRAGMA user_version = 1;".to_owned();
+    let statements = "BEGIN; DROP TABLE steps; PRAGMA user_version = 1; COMMIT;".to_owned();
     machine.ask(Ask::Sql { file, statements }, ANSWER_MAX)?;
     Ok(())
 }
