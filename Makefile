@@ -56,9 +56,10 @@ bench-decoders: deps $(CACHE)/decoders/packages.stamp ## QR decoders side by sid
 	cd tests/decoders && cargo run --release --locked -- compare --count 2 --python .venv/bin/python $(abspath $(FOLDERS))
 	cd tests/decoders && for w in 1280 640; do cargo run --release --locked -- shows --count 100 --width $$w || exit 1; done
 
-campaign: deps ## hours of trouble for the gate: 100,000 shoppers with faults, 20 million steps of random walks
+campaign: deps ## the long form: 100,000 shoppers with faults, 20 million steps of random walks, power cuts by the thousand
 	cargo bench --locked -p gated --bench campaign -- --entries 100000 --seed 1
 	cargo bench --locked -p engine --bench gate_walks -- 20000000 1000000
+	$(MAKE) image-campaign
 
 vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's GPIO, USB and video, in QEMU (ARGS="--list"; tests/vm)
 	tests/vm/kernel.sh $(CACHE)/vm/kernel
@@ -90,9 +91,10 @@ vm-image-test: deps $(CACHE)/vm/packages.stamp ## the image in QEMU, from power 
 	target/release/vm-image prove $(ARGS)
 
 image-campaign: deps $(CACHE)/vm/packages.stamp ## power cuts by the thousand: first boot, visits, update, factory reset
+	[ -e $(VM_IMAGE) ] || $(MAKE) image VARIANT=stile-sim
 	$(VM_IMAGE_TOOLS)
 	[ -e out/vm-image/bundles/next.raucb ] || tests/vm/image/bundles.sh
-	target/release/vm-image record out/vm-image/recording --next out/image-next/work-stile-x86-64-sim
+	target/release/vm-image --disk 3072 record out/vm-image/recording --next out/image-next/work-stile-x86-64-sim --reset
 	target/release/vm-image cut out/vm-image/recording --torn 8 --json out/vm-image/recording/outcome.json
 	target/release/vm-image boot out/vm-image/recording --sample 10
 
