@@ -138,7 +138,8 @@ async fn a_late_subscriber_receives_the_newest_view() {
 fn box_broker(role: &str, name: &str, operator: &Broker) -> Broker {
     let text = format!(
         "issued = 1\nstore = \"Seoul 1\"\nrole = \"{role}\"\n[box]\nname = \"{name}\"\n\
-         [broker]\nhost = \"127.0.0.1\"\nport = {}\n",
+         [broker]\nhost = \"127.0.0.1\"\nport = {}\n\
+         [manifest]\nstore_map = \"/elsewhere.json\"\nadmission = \"/elsewhere.toml\"\n",
         operator.settings.port
     );
     let provision = Provision::parse(&text).expect("a provisioning file");

@@ -1,4 +1,4 @@
-//! The operator's update server: nginx with a certificate of its own, on loopback, and what it sent.
+//! The operator's update server: nginx with a certificate of its own, on loopback, and the step that updates from it.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -6,9 +6,54 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use osimage::provision::Updates;
+use vm::player::Command as Ask;
 
+use crate::bench::{ANSWER_MAX, BOOT_MAX, Bench, boot, let_in};
+use crate::steps::{bundle, pass, proven};
+
+/// The first look at a server comes five minutes after the start; then both slots are hashed, which takes minutes each
+/// when it is emulated, and the box starts anew.
+const FETCH_MAX: Duration = Duration::from_secs(1_800);
+/// What the caretaker says of updates.
+const UPDATE_HEALTH: &str = "stile/health/caretaker/update";
 /// Where the machine reaches it: QEMU hands connections to this address on.
 pub const ADDRESS: &str = "10.0.2.100";
+
+/// The box looks for its update, fetches what it has not got, and restarts when the lane is quiet; nobody helps.
+pub fn served(bench: &Bench) -> Result<String> {
+    let file = bundle(bench, "served.raucb")?;
+    let server = Server::start(&bench.out.join("served/server"), &file, "stile-x86-64.raucb")?;
+    let url = Some(format!("https://{}/stile", ADDRESS));
+    let updates = Updates { url, ca: Some(server.ca.clone()), ..Updates::default() };
+    let disk = bench.disk_with("served", updates)?;
+    let mut setup = bench.setup("served", &disk);
+    setup.server_port = server.port;
+    let (mut machine, before) = boot(&setup)?;
+    let_in(&mut machine, BOOT_MAX)?;
+    pass(&mut machine)?;
+    proven(&mut machine)?;
+    let began = Instant::now();
+    let up = machine.up(FETCH_MAX).or_else(|error| {
+        let told = machine.ask(Ask::Retained { topic: UPDATE_HEALTH.to_owned() }, ANSWER_MAX)?;
+        Err(error.context(format!("no restart into an update; the caretaker says {told}")))
+    })?;
+    let took = began.elapsed();
+    ensure!(up.slot != before.slot, "still in slot {} after the update", up.slot);
+    let_in(&mut machine, Duration::from_secs(180))?;
+    proven(&mut machine)?;
+    let Sent { answers, bytes } = server.sent()?;
+    let whole = std::fs::metadata(&file).context("the bundle")?.len();
+    ensure!(bytes < whole / 2, "{bytes} bytes were fetched of a bundle of {whole}");
+    Ok(format!(
+        "{} {} -> {} {} by itself in {:.0} s; fetched {bytes} bytes of {whole} in {answers} answers",
+        before.slot,
+        before.version,
+        up.slot,
+        up.version,
+        took.as_secs_f64()
+    ))
+}
 
 /// Runs until it is dropped.
 #[derive(Debug)]
@@ -72,8 +117,9 @@ impl Server {
             .map(|kind| format!("  {kind}_temp_path {};\n", at(kind)))
             .collect();
         let settings = format!(
-            "daemon off;\nuser root;\npid {};\nevents {{}}\nhttp {{\n{temporary}  log_format sent '$status $bytes_sent';\n  \
-             access_log {} sent;\n  server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {};\n    \
+            "daemon off;\nuser root;\npid {};\nevents {{}}\nhttp {{\n{temporary}  \
+             log_format sent '$status $bytes_sent';\n  access_log {} sent;\n  \
+             server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {};\n    \
              ssl_certificate_key {};\n    root {};\n  }}\n}}\n",
             at("pid"),
             at("sent.log"),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use engine::message::{Receipt, topic};
-use osimage::provision::Updates;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vm::player::{Command as Ask, Ran, Shown};
@@ -15,18 +14,13 @@ use vm::shop;
 
 use crate::bench::{ANSWER_MAX, BOOT_MAX, Bench, boot, let_in, on_stick, partition, stick};
 use crate::machine::{Machine, SCREEN, Screen, Up};
-use crate::server::{Sent, Server};
+use crate::server::served;
 use crate::tool;
 
 /// A program's time for something small.
 const SHORT: Duration = Duration::from_secs(60);
 /// Writing a slot, emulated.
 const UPDATE_MAX: Duration = Duration::from_secs(900);
-/// The first look at a server comes five minutes after the start; then both slots are hashed, which takes minutes each
-/// when it is emulated, and the box starts anew.
-const FETCH_MAX: Duration = Duration::from_secs(1_800);
-/// What the caretaker says of updates.
-const UPDATE_HEALTH: &str = "stile/health/caretaker/update";
 /// From the health gate's start to its verdict.
 const HEALTH_MAX: Duration = Duration::from_secs(300);
 /// Longest unlock pulse there may be (engine::gate::UNLOCK_MAX); the emulation may be late by the rest.
@@ -223,7 +217,7 @@ fn shopper(bench: &Bench) -> Result<String> {
 }
 
 /// Somebody goes in.
-fn pass(machine: &mut Machine) -> Result<()> {
+pub fn pass(machine: &mut Machine) -> Result<()> {
     machine.ask(Ask::Pass { entry: true }, ANSWER_MAX)?;
     Ok(())
 }
@@ -332,7 +326,7 @@ pub fn mount(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-fn bundle(bench: &Bench, name: &str) -> Result<std::path::PathBuf> {
+pub fn bundle(bench: &Bench, name: &str) -> Result<std::path::PathBuf> {
     let path = bench.bundles.join(name);
     ensure!(path.exists(), "there is no {}; tests/vm/image/bundles.sh makes it", path.display());
     Ok(path)
@@ -417,41 +411,6 @@ fn update(bench: &Bench) -> Result<String> {
         meanwhile.shoppers,
         meanwhile.worst_ms,
         BUSY.as_secs(),
-    ))
-}
-
-/// The box looks for its update, fetches what it has not got, and restarts when the lane is quiet; nobody helps.
-fn served(bench: &Bench) -> Result<String> {
-    let file = bundle(bench, "served.raucb")?;
-    let server = Server::start(&bench.out.join("served/server"), &file, "stile-x86-64.raucb")?;
-    let url = Some(format!("https://{}/stile", crate::server::ADDRESS));
-    let updates = Updates { url, ca: Some(server.ca.clone()), ..Updates::default() };
-    let disk = bench.disk_with("served", updates)?;
-    let mut setup = bench.setup("served", &disk);
-    setup.server_port = server.port;
-    let (mut machine, before) = boot(&setup)?;
-    let_in(&mut machine, BOOT_MAX)?;
-    pass(&mut machine)?;
-    proven(&mut machine)?;
-    let began = Instant::now();
-    let up = machine.up(FETCH_MAX).or_else(|error| {
-        let told = machine.ask(Ask::Retained { topic: UPDATE_HEALTH.to_owned() }, ANSWER_MAX)?;
-        Err(error.context(format!("no restart into an update; the caretaker says {told}")))
-    })?;
-    let took = began.elapsed();
-    ensure!(up.slot != before.slot, "still in slot {} after the update", up.slot);
-    let_in(&mut machine, Duration::from_secs(180))?;
-    proven(&mut machine)?;
-    let Sent { answers, bytes } = server.sent()?;
-    let whole = std::fs::metadata(&file).context("the bundle")?.len();
-    ensure!(bytes < whole / 2, "{bytes} bytes were fetched of a bundle of {whole}");
-    Ok(format!(
-        "{} {} -> {} {} by itself in {:.0} s; fetched {bytes} bytes of {whole} in {answers} answers",
-        before.slot,
-        before.version,
-        up.slot,
-        up.version,
-        took.as_secs_f64()
     ))
 }
 
