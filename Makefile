@@ -61,9 +61,10 @@ campaign: deps ## the long form: 100,000 shoppers with faults, 20 million steps 
 	cargo bench --locked -p engine --bench gate_walks -- 20000000 1000000
 	$(MAKE) image-campaign
 
-vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's GPIO, USB and video, in QEMU (ARGS="--list"; tests/vm)
+vm-test: deps $(CACHE)/vm/packages.stamp ## drivers and gate on a real kernel's GPIO, USB and video, in QEMU (ARGS="--list"; tests/vm); without ARGS the image, too
 	tests/vm/kernel.sh $(CACHE)/vm/kernel
 	cargo run --locked -p vm --bin vm -- --kernel $(CACHE)/vm/kernel $(ARGS)
+	[ "$(ARGS)" ] || $(MAKE) vm-image-test
 
 ARM := aarch64-unknown-linux-gnu
 PI_KERNEL := $(CACHE)/image/arm64/kernel-*/root
