@@ -153,6 +153,15 @@ fn rust_files_are_readable() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// A file that a tool did not fill is easily committed. systemd wants an empty machine-id in a read-only image.
+#[test]
+fn no_file_is_empty() {
+    let empty = |path: &PathBuf| path.symlink_metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
+    let found: Vec<_> =
+        tracked("").into_iter().filter(empty).filter(|path| !path.ends_with("machine-id")).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
 #[test]
 fn every_crate_says_what_it_is_and_what_it_is_not() {
     for file in tracked("src/lib.rs") {
