@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,14 @@ class Links(Folder):
             tree.links(str(self.folder / "tree"), str(self.folder / "list"))
         self.assertEqual(os.readlink(self.folder / "tree/etc/mtab"), "../proc/self/mounts")
         self.assertEqual(os.readlink(self.folder / "tree/usr/lib/a"), "b")
+
+
+class Order(unittest.TestCase):
+    def test_programs_lie_behind_what_changes_less(self):
+        here = Path(__file__).parent
+        programs = re.search(r"PROGRAMS=\(\$\{STILE_PROGRAMS-(.*?)\}\)", (here / "build.sh").read_text())[1].split()
+        ordered = {line.split()[0] for line in tree.lines(here / "root.sort")}
+        self.assertEqual({f"usr/bin/{name}" for name in programs} - ordered, set())
 
 
 class Users(Folder):

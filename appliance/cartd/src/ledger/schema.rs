@@ -22,7 +22,7 @@ const APPLICATION_ID: i64 = 0x5354_494C;
 /// led up. What takes away or changes a meaning is a new generation, which older programs refuse; it may come once no
 /// box can fall back to a program that needs the old one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Form {
+struct Form {
     generation: i64,
     step: usize,
 }
@@ -32,13 +32,13 @@ const GENERATION: i64 = 0;
 
 impl Form {
     /// What this program makes.
-    pub(super) const OWN: Self = Self { generation: GENERATION, step: STEPS.len() };
+    const OWN: Self = Self { generation: GENERATION, step: STEPS.len() };
 
     fn of(number: i64) -> Self {
         Self { generation: number.div_euclid(1_000), step: number.rem_euclid(1_000) as usize }
     }
 
-    pub(super) fn number(self) -> i64 {
+    fn number(self) -> i64 {
         self.generation * 1_000 + self.step as i64
     }
 

@@ -24,7 +24,7 @@ pub const ADDRESS: &str = "10.0.2.100";
 pub fn served(bench: &Bench) -> Result<String> {
     let file = bundle(bench, "served.raucb")?;
     let server = Server::start(&bench.out.join("served/server"), &file, "stile-x86-64.raucb")?;
-    let url = Some(format!("https://{}/stile", ADDRESS));
+    let url = Some(format!("https://{ADDRESS}/stile"));
     let updates = Updates { url, ca: Some(server.ca.clone()), ..Updates::default() };
     let disk = bench.disk_with("served", updates)?;
     let mut setup = bench.setup("served", &disk);
