@@ -101,6 +101,29 @@ class Programs(Folder):
             tree.prune(str(base), str(rules))
 
 
+    def test_a_tree_as_bitbake_makes_it(self):
+        """Libraries in usr/lib itself, programs behind links with the name of their package."""
+        base = self.folder / "base"
+        real = Path(os.path.realpath("/bin/true"))
+        (base / "usr/bin").mkdir(parents=True)
+        (base / "usr/lib").mkdir()
+        shutil.copy(real, base / "usr/bin/mount.util-linux")
+        shutil.copy(real, base / "usr/bin/lsmod.kmod")
+        os.symlink("/usr/bin/mount.util-linux", base / "usr/bin/mount")
+        os.symlink("lsmod.kmod", base / "usr/bin/lsmod")
+        os.symlink("usr/lib", base / "lib64")
+        text = subprocess.run(["ldd", real], stdout=subprocess.PIPE, text=True).stdout
+        for word in (word for word in text.split() if word.startswith("/")):
+            shutil.copy(os.path.realpath(word), base / "usr/lib")
+        (base / "usr/lib/libunused.so.1").write_bytes(real.read_bytes())
+        (base / "usr/lib/libnamed.so.1").write_bytes(real.read_bytes())
+        rules = self.put("rules", "+ usr/bin/mount\n- usr/bin/*\n+ usr/lib/*libnamed.so.1\n")
+        tree.prune(str(base), str(rules))
+        left = {path.removeprefix("usr/") for path in tree.walk(base)}
+        self.assertTrue({"bin/mount", "bin/mount.util-linux", "lib/libnamed.so.1"} <= left, left)
+        self.assertFalse({"bin/lsmod", "bin/lsmod.kmod", "lib/libunused.so.1"} & left, left)
+
+
 class Links(Folder):
     def test_links_replace_what_is_there_and_need_no_target(self):
         self.put("tree/etc/mtab", "a file")

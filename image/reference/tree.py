@@ -161,13 +161,16 @@ class Libraries:
 
 
 def is_library(path):
-    return re.fullmatch(r"usr/lib/[^/]+-linux-gnu[^/]*/[^/]+\.so(\.[^/]*)?", path)
+    return re.fullmatch(r"usr/lib/([^/]+-linux-gnu[^/]*/)?[^/]+\.so(\.[^/]*)?", path)
 
 
 def prune(tree, rules_path):
     rules = read_rules(rules_path)
-    for path in list(walk(tree)):
-        if decide(rules, path) is False:
+    decided = {path: decide(rules, path) for path in walk(tree)}
+    # A link that a rule keeps keeps what it leads to: bitbake's `mount` is a link to `mount.util-linux`.
+    led_to = {resolve(tree, path) for path, keep in decided.items() if keep and os.path.islink(os.path.join(tree, path))}
+    for path, keep in decided.items():
+        if keep is False and path not in led_to:
             os.unlink(os.path.join(tree, path))
     warn_idle(rules, rules_path)
     libraries = Libraries(tree)

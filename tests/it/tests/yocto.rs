@@ -108,9 +108,14 @@ fn every_file_that_a_recipe_names_is_there() {
                 path.display()
             );
         }
-        for start in ["${STILE_TOP}/", "${S}/image/", "${S}/appliance/", "${S}/models/", "${S}/tests/"] {
-            let folder =
-                start.strip_prefix("${STILE_TOP}/").or(start.strip_prefix("${S}/")).expect("one of them");
+        for (start, folder) in [
+            ("${STILE_TOP}/", ""),
+            ("${STILE_REFERENCE}/", "image/reference"),
+            ("${S}/image/", "image"),
+            ("${S}/appliance/", "appliance"),
+            ("${S}/models/", "models"),
+            ("${S}/tests/", "tests"),
+        ] {
             for name in words(&text, start) {
                 // Up to what is only known while it is built.
                 let sure = name.split(['$', '*']).next().expect("a part");

@@ -13,6 +13,15 @@
 # the file. VERSION is upstream's: where it is not the recipe's, the recipe's becomes that one, so that
 # packages say what they are.
 #
+#   DEBIAN_SOURCE_FOLDER[recipe] = "src"
+#
+# says which folder of the tarball is what the recipe expects, where upstream packs that alone.
+#
+#   DEBIAN_SOURCE_WITHOUT[recipe] = "fix.patch ..."
+#
+# names what is left out of SRC_URI besides: patches that Debian's version has already or that are for
+# another version, and further downloads that no package needs. conf/distro/include/debian-patches.inc.
+#
 # Debian repacks some tarballs, so their bytes and the folder inside are not upstream's: the folder's name
 # is dropped. A repacked tarball may lack files (documents under the GFDL); what that asks for is in a
 # bbappend of this layer, under the override `airgap`, so that the layer changes nothing in a build that
@@ -47,6 +56,9 @@ def debian_source_entry(d):
     inside = os.path.relpath(d.getVar("S"), d.getVar("UNPACKDIR"))
     if inside == "." or inside.startswith(".."):
         bb.fatal("%s: S is not a folder below UNPACKDIR, so Debian's tarball has no place" % d.getVar("PN"))
+    folder = d.getVarFlag("DEBIAN_SOURCE_FOLDER", d.getVar("BPN"))
+    if folder:
+        d.setVar("S", os.path.join(d.getVar("S"), folder))
     return "%s;subdir=%s;striplevel=1" % (entry, inside), sha256
 
 python debian_source_take() {
@@ -58,8 +70,9 @@ python debian_source_take() {
     if not remote:
         return
     entry, sha256 = found
-    place = entries.index(remote[0])
-    d.setVar("SRC_URI", " ".join(entries[:place] + [entry] + entries[place + 1:]))
+    entries[entries.index(remote[0])] = entry
+    without = (d.getVarFlag("DEBIAN_SOURCE_WITHOUT", d.getVar("BPN")) or "").split()
+    d.setVar("SRC_URI", " ".join(one for one in entries if os.path.basename(one.split(";")[0]) not in without))
     d.setVarFlag("SRC_URI", "debian.sha256sum", sha256)
     d.appendVarFlag("do_unpack", "postfuncs", " debian_source_complete")
 }

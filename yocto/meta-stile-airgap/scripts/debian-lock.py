@@ -94,7 +94,7 @@ def main():
     given = arguments.parse_args()
 
     known = {}
-    for suite in given.suite or ["trixie", "sid"]:
+    for suite in given.suite or ["trixie", "forky", "sid", "bookworm"]:
         for paragraph in index(given.archive, suite, given.keyring).split("\n\n"):
             source = fields(paragraph)
             if "Package" in source:

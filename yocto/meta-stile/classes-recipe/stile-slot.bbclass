@@ -21,9 +21,13 @@ STILE_CMDLINE_FILES:aarch64 = "${STILE_TOP}/image/reference/cmdline.raspberry-pi
 STILE_ROOT_IMAGE = "${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.squashfs-zst"
 STILE_SLOT = "${WORKDIR}/slot"
 
+STILE_INITRD_MODULES:x86-64 = "${STILE_TOP}/image/reference/initrd.modules.x86-64.list"
+STILE_INITRD_MODULES:aarch64 = "${STILE_TOP}/image/reference/initrd.modules.raspberry-pi.list"
+
 do_stile_slot[depends] += "cryptsetup-native:do_populate_sysroot osimage-native:do_populate_sysroot \
-    dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot virtual/kernel:do_deploy \
-    ${INITRAMFS_IMAGE}:do_image_complete"
+    dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot zstd-native:do_populate_sysroot \
+    cpio-native:do_populate_sysroot kmod-native:do_populate_sysroot virtual/kernel:do_deploy"
+do_stile_slot[file-checksums] += "${STILE_TOP}/image/reference/initrd.rules:True ${STILE_INITRD_MODULES}:True"
 do_stile_slot[depends] += "${@'systemd-boot:do_deploy systemd-boot-native:do_populate_sysroot python3-pefile-native:do_populate_sysroot' \
     if d.getVar('TARGET_ARCH') == 'x86_64' else 'rpi-bootfiles:do_deploy'}"
 do_stile_slot[depends] += "${@'rauc-native:do_populate_sysroot' if d.getVar('STILE_KEYS') else ''}"
@@ -47,10 +51,29 @@ stile_slot_verity() {
     stile_cmdline > cmdline.txt
 }
 
+# The initial RAM disk: what of the root opens the root, by the reference image's rules.
+stile_slot_initrd() {
+    rm -rf initrd
+    for folder in dev proc sys run tmp var sysroot etc; do install -d initrd/$folder; done
+    for link in bin sbin lib lib64; do
+        [ ! -L ${IMAGE_ROOTFS}/$link ] || cp -P ${IMAGE_ROOTFS}/$link initrd/
+    done
+    python3 ${STILE_TOP}/image/reference/tree.py pick ${IMAGE_ROOTFS} ${STILE_TOP}/image/reference/initrd.rules initrd
+    python3 ${STILE_TOP}/image/reference/tree.py modules ${IMAGE_ROOTFS} ${STILE_INITRD_MODULES} initrd
+    depmod -b initrd $(ls ${IMAGE_ROOTFS}${nonarch_libdir}/modules)
+    ln -s usr/lib/systemd/systemd initrd/init
+    ln -sf ../usr/lib/os-release initrd/etc/initrd-release
+    ln -sf initrd.target initrd/usr/lib/systemd/system/default.target
+    : > initrd/etc/machine-id
+    find initrd -exec touch -h -d @${SOURCE_DATE_EPOCH} {} +
+    (cd initrd && find . -mindepth 1 -print0 | sort -z |
+        cpio --quiet --reproducible --null --create --format=newc --owner=0:0) | zstd -q -19 -T1 -f -o initrd.cpio.zst
+}
+
 # A PC: kernel, initial RAM disk and command line as one file, which the firmware starts and can check.
 stile_slot_pc() {
     ukify build --stub=${DEPLOY_DIR_IMAGE}/linux${EFI_ARCH}.efi.stub --linux=${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} \
-        --initrd=${DEPLOY_DIR_IMAGE}/${INITRAMFS_IMAGE}-${MACHINE}.cpio.zst --cmdline=@cmdline.txt \
+        --initrd=initrd.cpio.zst --cmdline=@cmdline.txt \
         --os-release=@${IMAGE_ROOTFS}${nonarch_libdir}/os-release --output=kernel.efi \
         ${@'--secureboot-private-key=${STILE_KEYS}/secureboot.key.pem --secureboot-certificate=${STILE_KEYS}/secureboot.cert.pem' \
             if d.getVar('STILE_SECURE_BOOT') == '1' else ''}
@@ -74,7 +97,7 @@ stile_slot_pi() {
     cp -L ${DEPLOY_DIR_IMAGE}/bootfiles/start4.elf ${DEPLOY_DIR_IMAGE}/bootfiles/fixup4.dat boot/
     cp -L ${DEPLOY_DIR_IMAGE}/bcm271*.dtb boot/
     cp -L ${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} boot/kernel.img
-    cp -L ${DEPLOY_DIR_IMAGE}/${INITRAMFS_IMAGE}-${MACHINE}.cpio.zst boot/initrd.img
+    cp initrd.cpio.zst boot/initrd.img
     cp ${STILE_TOP}/image/reference/config.txt boot/config.txt
     { cat cmdline.txt; echo; } > boot/cmdline.txt
     cp ${IMAGE_ROOTFS}${nonarch_libdir}/os-release boot/os-release
@@ -106,6 +129,7 @@ stile_disk() {
 fakeroot do_stile_slot() {
     cd ${STILE_SLOT}
     stile_slot_verity
+    stile_slot_initrd
     if [ "${TARGET_ARCH}" = x86_64 ]; then stile_slot_pc; else stile_slot_pi; fi
     for file in disk.img disk.img.bmap disk.img.sig update.raucb; do
         [ ! -e $file ] || install -m 0644 $file ${IMGDEPLOYDIR}/${IMAGE_NAME}-$file

@@ -14,9 +14,12 @@ S = "${UNPACKDIR}"
 
 INHIBIT_DEFAULT_DEPS = "1"
 
+# nooelint: oelint.vars.pathhardcode
 do_install() {
     install -d ${D}${bindir}
     install -m 0755 ${S}/aclocal ${S}/autoreconf ${D}${bindir}/
+    # Looked for beside a gettext that was built here.
+    install -Dm 0755 /usr/share/gettext/config.rpath ${D}${datadir}/gettext/config.rpath
 }
 
 # Packages that call no autoreconf get their config.guess and config.sub by gnu-configize.

@@ -35,5 +35,4 @@ do_install() {
 # Links to programs of the host are what this recipe is for.
 INSANE_SKIP += "already-stripped"
 
-# Of use only where it was chosen (host-toolchain.inc).
-EXCLUDE_FROM_WORLD = "1"
+require chosen.inc

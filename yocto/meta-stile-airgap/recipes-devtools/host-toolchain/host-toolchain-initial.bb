@@ -13,5 +13,4 @@ INHIBIT_DEFAULT_DEPS = "1"
 TOOLCHAIN = "host"
 COMPATIBLE_HOST = "x86_64.*-linux"
 
-# Of use only where it was chosen (host-toolchain.inc).
-EXCLUDE_FROM_WORLD = "1"
+require chosen.inc

@@ -32,5 +32,4 @@ INSANE_SKIP:${PN} = "already-stripped"
 INSANE_SKIP:libgcc = "already-stripped ldflags usrmerge"
 INSANE_SKIP:libstdc++ = "already-stripped ldflags"
 
-# Of use only where it was chosen (host-toolchain.inc).
-EXCLUDE_FROM_WORLD = "1"
+require chosen.inc

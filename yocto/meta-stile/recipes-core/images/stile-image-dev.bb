@@ -3,5 +3,5 @@ require stile-image.inc
 
 # A shell on the serial console, a debugger, and what shows what the kernel does. Never for a store.
 STILE_VARIANT = "stile-dev"
-STILE_NOT_ON_A_BOX = ""
+STILE_PRUNE = "0"
 IMAGE_INSTALL += "bash coreutils gdbserver openssh strace usbutils v4l-utils libgpiod-tools"

@@ -34,14 +34,6 @@ do_install() {
 }
 STILE_KEYS ??= ""
 
-# The rules and the unit that the initial RAM disk needs too, without the rest.
-PACKAGE_BEFORE_PN = "${PN}-initramfs"
-FILES:${PN}-initramfs = "\
-    ${nonarch_libdir}/udev/rules.d/61-stile-slots.rules \
-    ${systemd_system_unitdir}/emergency.service \
-    ${nonarch_libdir}/systemd/system.conf.d \
-"
 FILES:${PN} = "${sysconfdir} ${nonarch_libdir} ${datadir}"
-RDEPENDS:${PN} = "${PN}-initramfs"
 # rauc asks for a configuration.
 RPROVIDES:${PN} = "virtual-rauc-conf"

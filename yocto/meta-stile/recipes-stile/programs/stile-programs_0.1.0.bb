@@ -7,6 +7,9 @@ require stile-programs.inc
 # without a desktop.
 DEPENDS += "clang-native cmake-native fontconfig libinput libxkbcommon udev"
 
+# clang reads the target's headers, not those of the build machine.
+export BINDGEN_EXTRA_CLANG_ARGS = "--sysroot=${STAGING_DIR_TARGET}"
+
 PROGRAMS = "gated gate-failsafe code-reader cartd visiond console caretaker"
 
 do_compile() {
@@ -15,10 +18,12 @@ do_compile() {
     oe_cargo_build --bins "$@"
     # A feature of one program would be one of all that are built with it.
     oe_cargo_build --bin kiosk --package kiosk --no-default-features --features linuxkms
+    # The simulated box's, with devices of the kernel's simulators.
+    oe_cargo_build --bin vm-guest --package vm
 }
 
 do_install() {
-    for program in ${PROGRAMS} kiosk; do
+    for program in ${PROGRAMS} kiosk vm-guest; do
         install -Dm 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$program ${D}${libexecdir}/stile-programs/$program
     done
 }
