@@ -64,9 +64,9 @@ stile_root_prune() {
     find ${IMAGE_ROOTFS}${localstatedir} -mindepth 1 -delete
 }
 
-# /etc is read-only; what a box is, is in /run/stile.
+# /etc is read-only; what a box is, is in /run/stile. One unit of systemd's is another one here.
 stile_root_etc() {
-    cp -a --no-preserve=ownership ${STILE_REFERENCE}/root/etc/. ${IMAGE_ROOTFS}${sysconfdir}/
+    cp -a --no-preserve=ownership ${STILE_REFERENCE}/root/. ${IMAGE_ROOTFS}/
     python3 ${STILE_REFERENCE}/tree.py links ${IMAGE_ROOTFS} ${STILE_REFERENCE}/root.links
     for folder in dev proc sys run tmp var mnt root; do install -d ${IMAGE_ROOTFS}/$folder; done
     {

@@ -1,10 +1,10 @@
 SUMMARY = "Users, limits, logs, network and presets of a Stile box"
-DESCRIPTION = "appliance/systemd/root as it lies, and what the reference image adds: its rules of slots and RAUC's configuration."
+DESCRIPTION = "appliance/systemd/root as it lies, the rules of the slots and RAUC's configuration."
 SECTION = "base"
 
 inherit stile-source
 
-STILE_FILES = "appliance/systemd/root appliance/manifests image/reference/boot image/reference/root"
+STILE_FILES = "appliance/systemd/root appliance/manifests image/reference/boot"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -15,7 +15,6 @@ PACKAGE_ARCH = "${MACHINE_ARCH}"
 
 do_install() {
     cp -R --no-dereference --preserve=mode,links ${S}/appliance/systemd/root/. ${D}/
-    cp -R --no-dereference --preserve=mode,links ${S}/image/reference/root/usr ${D}/
     install -Dm 0644 ${S}/image/reference/boot/61-stile-slots.rules ${D}${nonarch_libdir}/udev/rules.d/61-stile-slots.rules
     install -Dm 0644 ${S}/image/reference/boot/${STILE_RAUC_CONFIG} ${D}${sysconfdir}/rauc/system.conf
     install -d ${D}${datadir}/stile/manifests ${D}${datadir}/stile/keys

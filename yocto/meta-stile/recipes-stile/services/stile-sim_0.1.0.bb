@@ -10,8 +10,10 @@ STILE_UNITS = ""
 do_install() {
     install -Dm 0755 ${STAGING_LIBEXECDIR}/stile-programs/vm-guest ${D}${nonarch_libdir}/stile/vm-guest
     cp -R --no-dereference --preserve=mode,links ${S}/tests/vm/image/sim/. ${D}/
+    install -d ${D}${datadir}/stile/manifests
+    install -m 0644 ${S}/appliance/manifests/*-sim.toml ${D}${datadir}/stile/manifests/
 }
 
-do_install[file-checksums] += "${STILE_TOP}/tests/vm/image/sim:True"
+do_install[file-checksums] += "${STILE_TOP}/tests/vm/image/sim:True ${STILE_TOP}/appliance/manifests:True"
 
-FILES:${PN} += "${nonarch_libdir}"
+FILES:${PN} += "${nonarch_libdir} ${datadir}/stile"
