@@ -5,6 +5,8 @@ inherit core-image
 IMAGE_FEATURES += "read-only-rootfs"
 IMAGE_LINGUAS = ""
 NO_RECOMMENDATIONS = "1"
+# Taken away by the rules, with everything else that nobody needs.
+ROOTFS_RO_UNNEEDED = ""
 IMAGE_FSTYPES = "squashfs-zst"
 EXTRA_IMAGECMD:squashfs-zst = "-Xcompression-level 19 -b 128K -no-xattrs -all-root -sort ${STILE_REFERENCE}/root.sort"
 do_image_squashfs_zst[file-checksums] += "${STILE_REFERENCE}/root.sort:True"

@@ -4,6 +4,7 @@
 # Keys are a folder that `osimage keys` made: STILE_KEYS in a site file. Without it nothing is signed and no
 # bundle made.
 inherit python3native
+require conf/image-uefi.conf
 
 STILE_KEYS ??= ""
 STILE_LAYOUT:x86-64 = "${STILE_TOP}/image/layouts/x86-64-efi.toml"
@@ -17,6 +18,9 @@ STILE_VERITY_SALT = "${@__import__('hashlib').sha256(b'stile verity salt').hexdi
 STILE_VERITY_UUID = "53746c65-0000-4000-8000-766572697479"
 STILE_CMDLINE_FILES:x86-64 = "${STILE_TOP}/image/reference/cmdline.${STILE_VARIANT}"
 STILE_CMDLINE_FILES:aarch64 = "${STILE_TOP}/image/reference/cmdline.raspberry-pi"
+
+STILE_SIGNED = "--secureboot-private-key=${STILE_KEYS}/secureboot.key.pem --secureboot-certificate=${STILE_KEYS}/secureboot.cert.pem"
+STILE_UKIFY_KEYS = "${@d.getVar('STILE_SIGNED') if d.getVar('STILE_SECURE_BOOT') == '1' else ''}"
 
 STILE_ROOT_IMAGE = "${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.squashfs-zst"
 STILE_SLOT = "${WORKDIR}/slot"
@@ -74,9 +78,7 @@ stile_slot_initrd() {
 stile_slot_pc() {
     ukify build --stub=${DEPLOY_DIR_IMAGE}/linux${EFI_ARCH}.efi.stub --linux=${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} \
         --initrd=initrd.cpio.zst --cmdline=@cmdline.txt \
-        --os-release=@${IMAGE_ROOTFS}${nonarch_libdir}/os-release --output=kernel.efi \
-        ${@'--secureboot-private-key=${STILE_KEYS}/secureboot.key.pem --secureboot-certificate=${STILE_KEYS}/secureboot.cert.pem' \
-            if d.getVar('STILE_SECURE_BOOT') == '1' else ''}
+        --os-release=@${IMAGE_ROOTFS}${nonarch_libdir}/os-release --output=kernel.efi ${STILE_UKIFY_KEYS}
     truncate -s 256M esp.img
     mkfs.vfat --invariant -F 32 -n ESP -i 53544C45 esp.img
     mmd -i esp.img ::EFI ::EFI/BOOT ::EFI/stile ::loader ::loader/entries

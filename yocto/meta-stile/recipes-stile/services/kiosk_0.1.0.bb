@@ -3,4 +3,7 @@ DESCRIPTION = "Gate screen and help kiosk, drawn by the software renderer on the
 
 inherit stile-service
 
+# Whose libraries it opens: without them here, its package would not ask for theirs.
+DEPENDS += "fontconfig libinput libxkbcommon udev"
+
 RDEPENDS:${PN} += "stile-fonts"
