@@ -111,16 +111,24 @@ class Programs(Folder):
         shutil.copy(real, base / "usr/bin/lsmod.kmod")
         os.symlink("/usr/bin/mount.util-linux", base / "usr/bin/mount")
         os.symlink("lsmod.kmod", base / "usr/bin/lsmod")
+        (base / "usr/sbin").mkdir()
+        os.symlink("usr/sbin", base / "sbin")
+        shutil.copy(real, base / "usr/bin/kmod")
+        os.symlink("../bin/kmod", base / "usr/sbin/modprobe.kmod")
+        os.symlink("/sbin/modprobe.kmod", base / "usr/sbin/modprobe")
+        os.symlink("round", base / "usr/sbin/round")
         os.symlink("usr/lib", base / "lib64")
         text = subprocess.run(["ldd", real], stdout=subprocess.PIPE, text=True).stdout
         for word in (word for word in text.split() if word.startswith("/")):
             shutil.copy(os.path.realpath(word), base / "usr/lib")
         (base / "usr/lib/libunused.so.1").write_bytes(real.read_bytes())
         (base / "usr/lib/libnamed.so.1").write_bytes(real.read_bytes())
-        rules = self.put("rules", "+ usr/bin/mount\n- usr/bin/*\n+ usr/lib/*libnamed.so.1\n")
+        kept = "+ usr/bin/mount\n+ usr/sbin/modprobe\n+ usr/sbin/round\n+ usr/lib/*libnamed.so.1\n"
+        rules = self.put("rules", kept + "- usr/bin/*\n- usr/sbin/*\n")
         tree.prune(str(base), str(rules))
         left = {path.removeprefix("usr/") for path in tree.walk(base)}
         self.assertTrue({"bin/mount", "bin/mount.util-linux", "lib/libnamed.so.1"} <= left, left)
+        self.assertTrue({"sbin/modprobe", "sbin/modprobe.kmod", "bin/kmod"} <= left, left)
         self.assertFalse({"bin/lsmod", "bin/lsmod.kmod", "lib/libunused.so.1"} & left, left)
 
 

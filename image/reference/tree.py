@@ -88,6 +88,19 @@ def resolve(tree, path):
     return None
 
 
+def steps(tree, path):
+    """The paths that a link leads to, one after the other; none if it is no link or leads nowhere."""
+    done = []
+    while path and os.path.islink(os.path.join(tree, path)) and path not in done[:-1]:
+        target = os.path.normpath(os.path.join("/", os.path.dirname(path), os.readlink(os.path.join(tree, path))))
+        folder = resolve(tree, os.path.dirname(target))
+        if folder is None:
+            break
+        path = os.path.join(folder, os.path.basename(target))
+        done.append(path)
+    return done
+
+
 class Libraries:
     """Which shared library needs which, and where it lies."""
 
@@ -168,7 +181,7 @@ def prune(tree, rules_path):
     rules = read_rules(rules_path)
     decided = {path: decide(rules, path) for path in walk(tree)}
     # A link that a rule keeps keeps what it leads to: bitbake's `mount` is a link to `mount.util-linux`.
-    led_to = {resolve(tree, path) for path, keep in decided.items() if keep and os.path.islink(os.path.join(tree, path))}
+    led_to = {step for path, keep in decided.items() if keep for step in steps(tree, path)}
     for path, keep in decided.items():
         if keep is False and path not in led_to:
             os.unlink(os.path.join(tree, path))
