@@ -50,6 +50,14 @@ class Links(Folder):
         self.assertIsNone(tree.resolve(self.folder, "usr/nothing"))
         self.assertIsNone(tree.resolve(self.folder, "round"))
 
+    def test_links_replace_what_is_there_and_need_no_target(self):
+        self.put("tree/etc/mtab", "a file")
+        self.put("list", "# why\netc/mtab ../proc/self/mounts\nusr/lib/a b\n")
+        for _ in range(2):
+            tree.links(str(self.folder / "tree"), str(self.folder / "list"))
+        self.assertEqual(os.readlink(self.folder / "tree/etc/mtab"), "../proc/self/mounts")
+        self.assertEqual(os.readlink(self.folder / "tree/usr/lib/a"), "b")
+
 
 class Rules(Folder):
     def test_the_first_match_decides(self):
@@ -100,7 +108,6 @@ class Programs(Folder):
         with self.assertRaisesRegex(SystemExit, "needs libc.so.6, which is not in the tree"):
             tree.prune(str(base), str(rules))
 
-
     def test_a_tree_as_bitbake_makes_it(self):
         """Libraries in usr/lib itself, programs behind links with the name of their package."""
         base = self.folder / "base"
@@ -130,16 +137,6 @@ class Programs(Folder):
         self.assertTrue({"bin/mount", "bin/mount.util-linux", "lib/libnamed.so.1"} <= left, left)
         self.assertTrue({"sbin/modprobe", "sbin/modprobe.kmod", "bin/kmod"} <= left, left)
         self.assertFalse({"bin/lsmod", "bin/lsmod.kmod", "lib/libunused.so.1"} & left, left)
-
-
-class Links(Folder):
-    def test_links_replace_what_is_there_and_need_no_target(self):
-        self.put("tree/etc/mtab", "a file")
-        self.put("list", "# why\netc/mtab ../proc/self/mounts\nusr/lib/a b\n")
-        for _ in range(2):
-            tree.links(str(self.folder / "tree"), str(self.folder / "list"))
-        self.assertEqual(os.readlink(self.folder / "tree/etc/mtab"), "../proc/self/mounts")
-        self.assertEqual(os.readlink(self.folder / "tree/usr/lib/a"), "b")
 
 
 class Order(unittest.TestCase):

@@ -40,7 +40,8 @@ DEBIAN_MISSING ?= ""
 DEBIAN_UNPACK ?= "1"
 
 def debian_source_entry(d):
-    """The fetcher's line and checksum for this recipe, or None: it keeps its own source."""
+    """The fetcher's line and checksum for this recipe, whose PV and S become those of the tarball; or None: it keeps
+    its own source."""
     locked = d.getVarFlag("DEBIAN_SOURCE", d.getVar("BPN"))
     if not locked:
         return None

@@ -13,8 +13,6 @@ do_image_squashfs_zst[file-checksums] += "${STILE_REFERENCE}/root.sort:True"
 # The slot holds 768 MiB; a release may take 256 MB packed.
 IMAGE_ROOTFS_MAXSIZE = "786432"
 
-STILE_REFERENCE = "${STILE_TOP}/image/reference"
-
 # Whose files stay as they are, whatever the rules say of the system below them.
 STILE_OWN_PACKAGES = "\
     stile-base stile-fonts stile-models onnxruntime-bin \
@@ -49,7 +47,7 @@ python stile_root_rules() {
 }
 
 stile_root_prune() {
-    # The operator's certificates are in one file, as programs open it.
+    # Certificates of authorities are in one file, as programs open it.
     if [ -d ${IMAGE_ROOTFS}${datadir}/ca-certificates ]; then
         rm -rf ${IMAGE_ROOTFS}${sysconfdir}/ssl/certs
         install -d ${IMAGE_ROOTFS}${sysconfdir}/ssl/certs
@@ -59,7 +57,6 @@ stile_root_prune() {
     rm -rf ${IMAGE_ROOTFS}${sysconfdir}/systemd/system
     if [ "${STILE_PRUNE}" = 1 ]; then
         python3 ${STILE_REFERENCE}/tree.py prune ${IMAGE_ROOTFS} ${WORKDIR}/files.rules
-        python3 ${STILE_REFERENCE}/tree.py check ${IMAGE_ROOTFS}
     fi
     find ${IMAGE_ROOTFS} -type f -perm /6000 -exec chmod ug-s {} +
     rm -rf ${IMAGE_ROOTFS}/boot ${IMAGE_ROOTFS}/init

@@ -16,8 +16,8 @@ STILE_VERSION ??= "${DISTRO_VERSION}"
 # Salt and id of the hash tree would otherwise be drawn by chance; they are the reference image's.
 STILE_VERITY_SALT = "${@__import__('hashlib').sha256(b'stile verity salt').hexdigest()}"
 STILE_VERITY_UUID = "53746c65-0000-4000-8000-766572697479"
-STILE_CMDLINE_FILES:x86-64 = "${STILE_TOP}/image/reference/cmdline.${STILE_VARIANT}"
-STILE_CMDLINE_FILES:aarch64 = "${STILE_TOP}/image/reference/cmdline.raspberry-pi"
+STILE_CMDLINE_FILES:x86-64 = "${STILE_REFERENCE}/cmdline.${STILE_VARIANT}"
+STILE_CMDLINE_FILES:aarch64 = "${STILE_REFERENCE}/cmdline.raspberry-pi"
 
 STILE_SIGNED = "--secureboot-private-key=${STILE_KEYS}/secureboot.key.pem --secureboot-certificate=${STILE_KEYS}/secureboot.cert.pem"
 STILE_UKIFY_KEYS = "${@d.getVar('STILE_SIGNED') if d.getVar('STILE_SECURE_BOOT') == '1' else ''}"
@@ -25,13 +25,13 @@ STILE_UKIFY_KEYS = "${@d.getVar('STILE_SIGNED') if d.getVar('STILE_SECURE_BOOT')
 STILE_ROOT_IMAGE = "${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.squashfs-zst"
 STILE_SLOT = "${WORKDIR}/slot"
 
-STILE_INITRD_MODULES:x86-64 = "${STILE_TOP}/image/reference/initrd.modules.x86-64.list"
-STILE_INITRD_MODULES:aarch64 = "${STILE_TOP}/image/reference/initrd.modules.raspberry-pi.list"
+STILE_INITRD_MODULES:x86-64 = "${STILE_REFERENCE}/initrd.modules.x86-64.list"
+STILE_INITRD_MODULES:aarch64 = "${STILE_REFERENCE}/initrd.modules.raspberry-pi.list"
 
 do_stile_slot[depends] += "cryptsetup-native:do_populate_sysroot osimage-native:do_populate_sysroot \
     dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot zstd-native:do_populate_sysroot \
     cpio-native:do_populate_sysroot kmod-native:do_populate_sysroot virtual/kernel:do_deploy"
-do_stile_slot[file-checksums] += "${STILE_TOP}/image/reference/initrd.rules:True ${STILE_INITRD_MODULES}:True"
+do_stile_slot[file-checksums] += "${STILE_REFERENCE}/initrd.rules:True ${STILE_INITRD_MODULES}:True"
 do_stile_slot[depends] += "${@'systemd-boot:do_deploy systemd-boot-native:do_populate_sysroot python3-pefile-native:do_populate_sysroot' \
     if d.getVar('TARGET_ARCH') == 'x86_64' else 'rpi-bootfiles:do_deploy'}"
 do_stile_slot[depends] += "${@'rauc-native:do_populate_sysroot' if d.getVar('STILE_KEYS') else ''}"
@@ -57,13 +57,12 @@ stile_slot_verity() {
 
 # The initial RAM disk: what of the root opens the root, by the reference image's rules.
 stile_slot_initrd() {
-    rm -rf initrd
     for folder in dev proc sys run tmp var sysroot etc; do install -d initrd/$folder; done
     for link in bin sbin lib lib64; do
         [ ! -L ${IMAGE_ROOTFS}/$link ] || cp -P ${IMAGE_ROOTFS}/$link initrd/
     done
-    python3 ${STILE_TOP}/image/reference/tree.py pick ${IMAGE_ROOTFS} ${STILE_TOP}/image/reference/initrd.rules initrd
-    python3 ${STILE_TOP}/image/reference/tree.py modules ${IMAGE_ROOTFS} ${STILE_INITRD_MODULES} initrd
+    python3 ${STILE_REFERENCE}/tree.py pick ${IMAGE_ROOTFS} ${STILE_REFERENCE}/initrd.rules initrd
+    python3 ${STILE_REFERENCE}/tree.py modules ${IMAGE_ROOTFS} ${STILE_INITRD_MODULES} initrd
     depmod -b initrd $(ls ${IMAGE_ROOTFS}${nonarch_libdir}/modules)
     ln -s usr/lib/systemd/systemd initrd/init
     ln -sf ../usr/lib/os-release initrd/etc/initrd-release
@@ -100,7 +99,7 @@ stile_slot_pi() {
     cp -L ${DEPLOY_DIR_IMAGE}/bcm271*.dtb boot/
     cp -L ${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} boot/kernel.img
     cp initrd.cpio.zst boot/initrd.img
-    cp ${STILE_TOP}/image/reference/config.txt boot/config.txt
+    cp ${STILE_REFERENCE}/config.txt boot/config.txt
     { cat cmdline.txt; echo; } > boot/cmdline.txt
     cp ${IMAGE_ROOTFS}${nonarch_libdir}/os-release boot/os-release
     printf '[all]\ntryboot_a_b=1\nboot_partition=3\n[tryboot]\nboot_partition=4\n' > select/autoboot.txt
