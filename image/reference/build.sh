@@ -374,14 +374,9 @@ uki() {
     arguments+=(--add-section ".${section%%:*}=$file" --change-section-vma ".${section%%:*}=$vma")
   done
   "${AT_FIXED_TIME[@]}" objcopy "${arguments[@]}" "$stub" "$WORK/uki.efi"
+  cp "$CACHE/efi/systemd-bootx64.efi" "$WORK/systemd-boot.efi"
   if [ -e "$KEYS/secureboot.key.pem" ]; then
-    for file in "$WORK/uki.efi" "$WORK/systemd-boot.efi"; do
-      [ "$file" = "$WORK/uki.efi" ] || cp "$CACHE/efi/systemd-bootx64.efi" "$file"
-      "${AT_FIXED_TIME[@]}" sbsign --key "$KEYS/secureboot.key.pem" --cert "$KEYS/secureboot.cert.pem" \
-        --output "$file" "$file" 2>/dev/null
-    done
-  else
-    cp "$CACHE/efi/systemd-bootx64.efi" "$WORK/systemd-boot.efi"
+    "$HERE/secure-boot.sh" sign "$KEYS" "$WORK/uki.efi" "$WORK/systemd-boot.efi"
   fi
 }
 
@@ -395,25 +390,11 @@ esp() {
   printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\nsecure-boot-enroll manual\n' >"$folder/loader/loader.conf"
   # The one slot of a new box is tried for ever: there is nothing to go back to.
   printf 'title Stile a, generation 1\nefi /EFI/stile/a.efi\n' >"$folder/loader/entries/stile-000001-a.conf"
-  [ ! -e "$KEYS/secureboot.key.pem" ] || enrolment "$folder/loader/keys/auto"
+  [ ! -e "$KEYS/secureboot.key.pem" ] || "$HERE/secure-boot.sh" enrol "$KEYS" "$folder/loader/keys/auto"
   same_time "$folder"
   truncate -s 256M "$esp"
   mkfs.vfat --invariant -F 32 -n ESP -i 53544C45 "$esp" >/dev/null
   mcopy -s -m -i "$esp" "$folder"/* ::
-}
-
-# What a firmware in setup mode takes the operator's key from. systemd-boot offers it in its menu (loader.conf(5),
-# secure-boot-enroll); by itself it does nothing, because a board whose graphics card wants a key of somebody else's
-# shows nothing any more.
-enrolment() {
-  local key=$KEYS/secureboot.key.pem cert=$KEYS/secureboot.cert.pem name
-  local owner=53746c65-0000-4000-8000-736563757265 list=$WORK/secureboot.esl
-  mkdir -p "$1"
-  cert-to-efi-sig-list -g $owner "$cert" "$list"
-  for name in PK KEK db; do
-    "${AT_FIXED_TIME[@]}" sign-efi-sig-list -g $owner -t "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')" \
-      -k "$key" -c "$cert" $name "$list" "$1/$name.auth" >/dev/null
-  done
 }
 
 # --- a Raspberry Pi's boot partition, and the one that chooses it -------------------------------------------

@@ -217,6 +217,56 @@ fn every_unit_and_program_has_its_recipe() {
     }
 }
 
+/// bitbake compiles anew what a recipe says that it takes: a crate that is compiled and not named would stay as it was.
+#[test]
+fn recipes_name_every_crate_that_they_compile() {
+    let parsed = |path: &Path| -> toml::Table { read(path).parse().expect("TOML") };
+    let manifest = parsed(&root().join("Cargo.toml"));
+    let members = manifest["workspace"]["members"].as_array().expect("members");
+    let mut crates = BTreeMap::new();
+    for folder in members.iter().filter_map(toml::Value::as_str) {
+        let manifest = parsed(&root().join(folder).join("Cargo.toml"));
+        let name = manifest["package"]["name"].as_str().expect("a name").to_owned();
+        let tables = manifest.get("target").and_then(toml::Value::as_table).into_iter();
+        let tables =
+            tables.flat_map(toml::Table::values).filter_map(toml::Value::as_table).chain([&manifest]);
+        let needed: BTreeSet<String> = tables
+            .flat_map(|table| [table.get("dependencies"), table.get("build-dependencies")])
+            .flatten()
+            .filter_map(toml::Value::as_table)
+            .flat_map(|needed| needed.keys().cloned())
+            .collect();
+        crates.insert(name, (folder.to_owned(), needed));
+    }
+    for recipe in ["stile-programs_0.1.0.bb", "osimage-native_0.1.0.bb"] {
+        let text = read(&yocto().join("meta-stile/recipes-stile/programs").join(recipe));
+        let value = |key: &str| -> Vec<&str> {
+            let (_, rest) = text.split_once(&format!("{key} = \"")).unwrap_or_default();
+            rest.split('"').next().expect("a part").split_whitespace().collect()
+        };
+        let taken = value("STILE_FILES");
+        let mut open: Vec<&str> = value("PROGRAMS");
+        open.extend(words(&text, "--package ").into_iter().filter(|name| !name.starts_with('$')));
+        assert!(!open.is_empty() && taken.contains(&"Cargo.lock"), "{recipe}: {open:?} of {taken:?}");
+        let mut seen = BTreeSet::new();
+        while let Some(name) = open.pop() {
+            let Some((folder, needed)) = crates.get(name).filter(|_| seen.insert(name.to_owned())) else {
+                assert!(seen.contains(name) || !crates.contains_key(name), "{name}");
+                continue;
+            };
+            for part in ["src", "Cargo.toml"] {
+                let path = format!("{folder}/{part}");
+                let named = |place: &&str| Path::new(&path).starts_with(place);
+                assert!(taken.iter().any(|place| named(&place)), "{recipe}: STILE_FILES lacks {path}");
+            }
+            open.extend(needed.iter().map(String::as_str));
+        }
+        for place in taken {
+            assert!(root().join(place).exists(), "{recipe}: no {place}");
+        }
+    }
+}
+
 /// What both builds must say in the same words: the kernel's command line, salt and id of the hash tree, the boot
 /// manager's entry, the firmware's choice.
 #[test]

@@ -25,6 +25,8 @@ STILE_OWN_FILES = "\
 "
 # A shell and its like, for those who develop: the rules are not applied.
 STILE_PRUNE ?= "1"
+# A folder that is copied over the root last, so that tests can make versions that differ, or are broken.
+STILE_OVERLAY ??= ""
 
 # Last of all: until then the package manager looks at what it installed.
 IMAGE_PREPROCESS_COMMAND += "stile_root_rules stile_root_prune stile_root_etc stile_root_users stile_root_finish"
@@ -92,10 +94,12 @@ stile_root_finish() {
     find ${IMAGE_ROOTFS} -type d -exec chmod 755 {} +
     chmod 1777 ${IMAGE_ROOTFS}/tmp
     chmod 700 ${IMAGE_ROOTFS}/root
+    [ -z "${STILE_OVERLAY}" ] || cp -a --no-preserve=ownership ${STILE_OVERLAY}/. ${IMAGE_ROOTFS}/
 }
 
 do_image[file-checksums] += "\
     ${STILE_REFERENCE}/tree.py:True ${STILE_REFERENCE}/root:True ${STILE_REFERENCE}/root.links:True \
     ${STILE_REFERENCE}/files.rules:True \
+    ${@d.expand('${STILE_OVERLAY}:True') if d.getVar('STILE_OVERLAY') else ''} \
 "
 do_image[depends] += "systemd-systemctl-native:do_populate_sysroot"

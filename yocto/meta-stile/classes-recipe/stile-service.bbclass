@@ -8,7 +8,7 @@ DEPENDS += "stile-programs"
 # Programs and units, by default one of each by the recipe's name.
 STILE_PROGRAMS ?= "${BPN}"
 STILE_UNITS ?= "${BPN}.service"
-STILE_FILES = "${@' '.join('appliance/systemd/' + unit for unit in d.getVar('STILE_UNITS').split())}"
+STILE_FILES ?= "${@' '.join('appliance/systemd/' + unit for unit in d.getVar('STILE_UNITS').split())}"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"

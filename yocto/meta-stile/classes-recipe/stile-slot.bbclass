@@ -19,8 +19,9 @@ STILE_VERITY_UUID = "53746c65-0000-4000-8000-766572697479"
 STILE_CMDLINE_FILES:x86-64 = "${STILE_REFERENCE}/cmdline.${STILE_VARIANT}"
 STILE_CMDLINE_FILES:aarch64 = "${STILE_REFERENCE}/cmdline.raspberry-pi"
 
-STILE_SIGNED = "--secureboot-private-key=${STILE_KEYS}/secureboot.key.pem --secureboot-certificate=${STILE_KEYS}/secureboot.cert.pem"
-STILE_UKIFY_KEYS = "${@d.getVar('STILE_SIGNED') if d.getVar('STILE_SECURE_BOOT') == '1' else ''}"
+STILE_SECURE_BOOT ??= "0"
+# Debian's kernel does it by itself when the firmware says that it checked; the kernel's own makers' does not.
+STILE_LOCKDOWN = "${@'lockdown=integrity' if d.getVar('STILE_SECURE_BOOT') == '1' else ''}"
 
 STILE_ROOT_IMAGE = "${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.squashfs-zst"
 STILE_SLOT = "${WORKDIR}/slot"
@@ -31,7 +32,9 @@ STILE_INITRD_MODULES:aarch64 = "${STILE_REFERENCE}/initrd.modules.raspberry-pi.l
 do_stile_slot[depends] += "cryptsetup-native:do_populate_sysroot osimage-native:do_populate_sysroot \
     dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot zstd-native:do_populate_sysroot \
     cpio-native:do_populate_sysroot kmod-native:do_populate_sysroot virtual/kernel:do_deploy"
-do_stile_slot[file-checksums] += "${STILE_REFERENCE}/initrd.rules:True ${STILE_INITRD_MODULES}:True"
+do_stile_slot[file-checksums] += "\
+    ${STILE_REFERENCE}/initrd.rules:True ${STILE_INITRD_MODULES}:True ${STILE_REFERENCE}/secure-boot.sh:True \
+"
 do_stile_slot[depends] += "${@'systemd-boot:do_deploy systemd-boot-native:do_populate_sysroot python3-pefile-native:do_populate_sysroot' \
     if d.getVar('TARGET_ARCH') == 'x86_64' else 'rpi-bootfiles:do_deploy'}"
 do_stile_slot[depends] += "${@'rauc-native:do_populate_sysroot' if d.getVar('STILE_KEYS') else ''}"
@@ -46,6 +49,7 @@ stile_cmdline() {
     for file in ${STILE_CMDLINE_FILES}; do
         [ ! -e "$file" ] || sed 's/#.*//; /^ *$/d' "$file" | while read -r line; do printf ' %s' "$line"; done
     done
+    [ -z "${STILE_LOCKDOWN}" ] || printf ' ${STILE_LOCKDOWN}'
 }
 
 stile_slot_verity() {
@@ -77,11 +81,17 @@ stile_slot_initrd() {
 stile_slot_pc() {
     ukify build --stub=${DEPLOY_DIR_IMAGE}/linux${EFI_ARCH}.efi.stub --linux=${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} \
         --initrd=initrd.cpio.zst --cmdline=@cmdline.txt \
-        --os-release=@${IMAGE_ROOTFS}${nonarch_libdir}/os-release --output=kernel.efi ${STILE_UKIFY_KEYS}
+        --os-release=@${IMAGE_ROOTFS}${nonarch_libdir}/os-release --output=kernel.efi
+    cp -L ${DEPLOY_DIR_IMAGE}/systemd-boot${EFI_ARCH}.efi boot-manager.efi
     truncate -s 256M esp.img
     mkfs.vfat --invariant -F 32 -n ESP -i 53544C45 esp.img
     mmd -i esp.img ::EFI ::EFI/BOOT ::EFI/stile ::loader ::loader/entries
-    mcopy -i esp.img ${DEPLOY_DIR_IMAGE}/systemd-boot${EFI_ARCH}.efi ::EFI/BOOT/BOOTX64.EFI
+    if [ "${STILE_SECURE_BOOT}" = 1 ]; then
+        ${STILE_REFERENCE}/secure-boot.sh sign ${STILE_KEYS} kernel.efi boot-manager.efi
+        ${STILE_REFERENCE}/secure-boot.sh enrol ${STILE_KEYS} keys/auto
+        mcopy -s -i esp.img keys ::loader/
+    fi
+    mcopy -i esp.img boot-manager.efi ::EFI/BOOT/BOOTX64.EFI
     mcopy -i esp.img kernel.efi ::EFI/stile/a.efi
     printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nconsole-mode keep\nsecure-boot-enroll manual\n' > loader.conf
     # The one slot of a new box is tried for ever: there is nothing to go back to.

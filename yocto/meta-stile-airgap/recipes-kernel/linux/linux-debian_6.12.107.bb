@@ -19,13 +19,14 @@ SRC_URI = "${KERNELORG_MIRROR}/linux/kernel/v6.x/linux-${PV}.tar.xz \
            file://x86-64.cfg \
            file://qemu.cfg \
 "
+require recipes-kernel/linux/stile-secure-boot.inc
 S = "${UNPACKDIR}/linux-${PV}"
 
 LINUX_VERSION = "${PV}"
 COMPATIBLE_MACHINE = "^qemux86-64-airgap$"
 
 # In the order in which they are read; a later one decides.
-FRAGMENTS = "base.cfg stile.cfg x86-64.cfg qemu.cfg"
+FRAGMENTS = "base.cfg stile.cfg x86-64.cfg qemu.cfg ${STILE_SECURE_BOOT_FRAGMENT}"
 
 # Everything that no fragment asks for is off.
 do_configure() {

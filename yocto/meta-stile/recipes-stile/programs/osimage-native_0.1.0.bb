@@ -3,7 +3,7 @@ DESCRIPTION = "Of the build machine, so that an image of this build and the refe
 
 require stile-programs.inc
 
-inherit native
+STILE_FILES = "Cargo.toml Cargo.lock image/osimage"
 
 do_compile() {
     oe_cargo_build --bin osimage --package osimage
@@ -12,3 +12,5 @@ do_compile() {
 do_install() {
     install -Dm 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/osimage ${D}${bindir}/osimage
 }
+
+inherit native

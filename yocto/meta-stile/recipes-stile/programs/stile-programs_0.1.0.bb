@@ -3,6 +3,8 @@ DESCRIPTION = "The workspace in one run of cargo; the recipe of each service tak
 
 require stile-programs.inc
 
+STILE_FILES = "Cargo.toml Cargo.lock appliance drivers models/recognition image/osimage tests/vm/Cargo.toml tests/vm/src"
+
 # zxing-cpp is C++ and brings its own CMake build; video headers are read by clang; the screen is drawn
 # without a desktop.
 DEPENDS += "clang-native cmake-native fontconfig libinput libxkbcommon udev"

@@ -14,6 +14,6 @@ do_install() {
     install -m 0644 ${S}/appliance/manifests/*-sim.toml ${D}${datadir}/stile/manifests/
 }
 
-do_install[file-checksums] += "${STILE_TOP}/tests/vm/image/sim:True ${STILE_TOP}/appliance/manifests:True"
+STILE_FILES = "appliance/manifests tests/vm/image/sim"
 
 FILES:${PN} += "${nonarch_libdir} ${datadir}/stile"
