@@ -16,6 +16,7 @@ def load(name, path):
 
 
 crates = load("crates", "scripts/crates.py")
+packages = load("packages", "scripts/packages.py")
 lock = load("debian_lock", "meta-stile-airgap/scripts/debian-lock.py")
 
 
@@ -32,6 +33,21 @@ class Crates(unittest.TestCase):
     def test_other_registries_are_refused(self):
         with self.assertRaisesRegex(SystemExit, "git"):
             crates.text({"package": [{"name": "x", "version": "1", "source": "git+https://example.org/x"}]})
+
+
+class Packages(unittest.TestCase):
+    def test_a_line_for_each_recipe_version_and_licence(self):
+        block = "PACKAGE NAME: {}\nPACKAGE VERSION: 1.2\nRECIPE NAME: {}\nLICENSE: {}\n"
+        of_kernel = [block.format(f"kernel-{number}", "linux", "GPL-2.0-only") for number in range(9)]
+        lines, recipes, count = packages.table("\n".join([
+            block.format("libb", "b", "MIT | BSD-3-Clause"), block.format("b", "b", "MIT | BSD-3-Clause"),
+            block.format("b-tools", "b", "MIT & Zlib"), *of_kernel]))
+        self.assertEqual(lines[2:], [
+            "| b | 1.2 | MIT and Zlib | b-tools |",
+            "| b | 1.2 | MIT or BSD-3-Clause | b, libb |",
+            "| linux | 1.2 | GPL-2.0-only | 9 packages: kernel, its image and modules |",
+        ])
+        self.assertEqual((recipes, count), (2, 12))
 
 
 class Lock(unittest.TestCase):

@@ -28,6 +28,9 @@ STILE_PRUNE ?= "1"
 # A folder that is copied over the root last, so that tests can make versions that differ, or are broken.
 STILE_OVERLAY ??= ""
 
+# Compares users with sysusers.d before ours are written (stile_root_users): fourteen warnings of what is not so.
+ROOTFS_POSTPROCESS_COMMAND:remove = "systemd_sysusers_check"
+
 # Last of all: until then the package manager looks at what it installed.
 IMAGE_PREPROCESS_COMMAND += "stile_root_rules stile_root_prune stile_root_etc stile_root_users stile_root_finish"
 

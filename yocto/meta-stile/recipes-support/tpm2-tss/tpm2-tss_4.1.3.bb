@@ -27,7 +27,7 @@ CACHED_CONFIGUREVARS = "ac_cv_prog_systemd_sysusers=yes ac_cv_prog_systemd_tmpfi
 
 # Only root opens the TPM of a box: no user of its own.
 do_install:append() {
-    rm -rf ${D}${sysconfdir} ${D}${nonarch_libdir}/udev ${D}${libdir}/sysusers.d ${D}${libdir}/tmpfiles.d
+    rm -rf ${D}${sysconfdir} ${D}${localstatedir} ${D}/run ${D}${nonarch_libdir}/udev
 }
 
 # By the names under which systemd's recipe asks for them.
