@@ -1,5 +1,6 @@
 //! The whole service on a paused clock: simulated load cells, the bus, kills at every await.
 
+use std::fs::File;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -384,6 +385,14 @@ fn repeat_passages(world: &World, step: u32) {
     }
 }
 
+/// Until the ledger is free. With a process its lock goes at once; with an aborted task when the thread that writes for
+/// it has ended, and a paused clock does not wait for that.
+fn let_go(ledger: &Path) {
+    let mut lock = ledger.as_os_str().to_owned();
+    lock.push("-lock");
+    File::open(lock).expect("the ledger's lock").lock().expect("free in the end");
+}
+
 /// cartd is killed at one step of a visit and comes back half a second later; the shelf line is opened again.
 async fn visit_with_a_kill(at: u32) -> (Vec<Receipt>, usize) {
     let (_folder, path) = file();
@@ -406,6 +415,8 @@ async fn visit_with_a_kill(at: u32) -> (Vec<Receipt>, usize) {
             cartd.abort();
         }
         if step == at + 5 {
+            assert!((&mut cartd).await.expect_err("aborted").is_cancelled());
+            let_go(&path);
             let (cells, handle) = shelf();
             if step > TAKEN {
                 handle.load(0, FULL - MASS as i32);
